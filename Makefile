@@ -1,0 +1,63 @@
+# `make run` and `make test` are the two that one needs; each installs what it lacks.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# go test caches by package; the e2e must really run.
+UNIT := ./...
+
+DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
+	grub-pc-bin grub-efi-amd64-bin grub-common cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod
+
+.PHONY: run test build unit integration e2e bench lint generate clean help packages release os
+
+help: ## Print the targets
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+run: packages build ## Rehearse the main job on a virtual site; KEEP=dir keeps its files, ONCE=1 ends when the nodes are Ready
+	@release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
+	exec bin/rehearse -bin bin -release "$$release" -os "$$os" $(if $(KEEP),-keep $(KEEP)) $(if $(ONCE),-once)
+
+test: packages lint unit integration e2e ## Lint, unit, integration and end-to-end tests
+
+build: ## Build the binaries into bin/
+	@mkdir -p bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/slipway ./cmd/slipway
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/slipway-agent ./cmd/slipway-agent
+	go build -trimpath -o bin/rehearse ./test/site/rehearse
+
+unit: ## Unit tests
+	go test $(UNIT)
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt: the files above want formatting'; exit 1; }
+	go vet -tags integration,e2e ./...
+	@mkdir -p bin && cd test/lint && go build -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck -tags integration,e2e ./...
+
+generate: ## Generate deep copies and CRDs
+	go generate ./...
+
+clean: ## Remove what make made in this checkout; caches stay
+	rm -rf bin
+
+packages: ## Install the Debian packages that are missing
+	@missing=$$(for p in $(DEBIAN); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -q '^installed$$' || echo $$p; done); \
+	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; fi
+
+release: ## Build the release image; prints its directory
+	@go run ./assets/release/build
+
+os: packages ## Build the machine OS; prints its directory
+	@go run ./assets/os/build
+
+integration: build ## Tests against a real etcd and kube-apiserver of our own release
+	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && \
+	go run ./assets/release/unpack -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
+	go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
+
+e2e: packages build ## The main job on a virtual site, with faults
+	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
+	SLIPWAY_E2E_BIN=$(CURDIR)/bin SLIPWAY_E2E_RELEASE="$$release" SLIPWAY_E2E_OS="$$os" \
+	go test -tags e2e -timeout 60m -count 1 -v ./test/e2e

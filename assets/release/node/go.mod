@@ -1,0 +1,3 @@
+module github.com/slipway-io/slipway/assets/release/node
+
+go 1.26.0

@@ -1,0 +1,142 @@
+package release
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Registry is the site's registry, reached in this process.
+type Registry interface {
+	Transport() http.RoundTripper
+	Sync(repository string) error
+}
+
+// Store resolves release images of the site's registry and unpacks images for processes that run on the appliance.
+type Store struct {
+	source source
+	dir    string
+	log    *slog.Logger
+	limits limits
+
+	mu      sync.Mutex
+	pending map[string]*turn // unpacking in progress, by digest
+}
+
+// New returns a store that unpacks below dir.
+func New(reg Registry, dir string, log *slog.Logger) *Store {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		source:  newSource(reg.Transport()),
+		dir:     dir,
+		log:     log,
+		limits:  limits{bytes: maxImageBytes, entries: maxImageEntries},
+		pending: map[string]*turn{},
+	}
+}
+
+// Resolve reads what a release image names. The reference's host does not matter: every image comes from the site's registry.
+func (s *Store) Resolve(ctx context.Context, ref string) (*Release, error) {
+	found, err := s.resolve(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("resolve release image %s: %w", ref, err)
+	}
+	return found, nil
+}
+
+func (s *Store) resolve(ctx context.Context, ref string) (*Release, error) {
+	image, err := local(ref)
+	if err != nil {
+		return nil, err
+	}
+	manifest, digest, err := s.source.manifest(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	files, err := s.manifests(ctx, image.Context(), manifest.Layers)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range []string{referencesPath, metadataPath} {
+		if _, ok := files[file]; !ok {
+			return nil, fmt.Errorf("%w: it has no %s", ErrInvalid, file)
+		}
+	}
+	version, err := parseMetadata(files[metadataPath])
+	if err != nil {
+		return nil, err
+	}
+	components, err := parseReferences(files[referencesPath])
+	if err != nil {
+		return nil, err
+	}
+	return &Release{Version: version, Digest: digest.String(), Components: components}, nil
+}
+
+// LayerDigests lists an image's layers, lowest first: the blobs that a host fetches and unpacks.
+func (s *Store) LayerDigests(ctx context.Context, ref string) ([]string, error) {
+	image, err := local(ref)
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	manifest, _, err := s.source.manifest(ctx, image)
+	if err != nil {
+		return nil, fmt.Errorf("list layers of %s: %w", ref, err)
+	}
+	digests := make([]string, 0, len(manifest.Layers))
+	for _, layer := range manifest.Layers {
+		digests = append(digests, layer.Digest.String())
+	}
+	return digests, nil
+}
+
+// manifests reads the two files that make an image a release; a later layer's file wins.
+func (s *Store) manifests(ctx context.Context, repo name.Repository, layers []v1.Descriptor) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, layer := range layers {
+		err := s.readLayer(ctx, repo, layer, func(header *tar.Header, content io.Reader) error {
+			file := path.Clean(header.Name)
+			if header.Typeflag != tar.TypeReg || (file != referencesPath && file != metadataPath) {
+				return nil
+			}
+			raw, err := readBounded(content, file)
+			files[file] = raw
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// readLayer walks a layer's entries and then makes sure that it was the right layer.
+func (s *Store) readLayer(ctx context.Context, repo name.Repository, layer v1.Descriptor, entry func(*tar.Header, io.Reader) error) error {
+	blob, err := s.source.blob(ctx, repo, layer)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	err = readTar(blob, s.limits, entry)
+	// The digest decides: damage often shows first as broken compression or a broken archive.
+	if _, drained := io.Copy(io.Discard, blob); errors.Is(drained, ErrDigest) {
+		return drained
+	} else if err == nil {
+		err = drained
+	}
+	if err != nil {
+		return fmt.Errorf("read layer %s of %s: %w", layer.Digest, repo.RepositoryStr(), err)
+	}
+	return nil
+}

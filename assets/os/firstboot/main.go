@@ -1,0 +1,59 @@
+// Command firstboot is what the machine OS's initramfs needs beyond busybox and ignition: it fetches the root file
+// system of a live boot, and prepares a configuration for a second attempt of Ignition.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = "usage: firstboot rootfs -url URL -sha256 HEX -out FILE | firstboot overwrite CONFIG"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	switch args[0] {
+	case "rootfs":
+		var f fetch
+		flags := flag.NewFlagSet("rootfs", flag.ContinueOnError)
+		flags.StringVar(&f.url, "url", "", "where the root file system is")
+		flags.StringVar(&f.sha256, "sha256", "", "its digest")
+		flags.StringVar(&f.out, "out", "", "the file to write")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		f.log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: dropTime}))
+		return f.run(ctx)
+	case "overwrite":
+		if len(args) != 2 {
+			return errors.New(usage)
+		}
+		return overwriteFile(args[1])
+	}
+	return errors.New(usage)
+}
+
+// dropTime leaves out what the kernel's log already has in front of each line.
+func dropTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}

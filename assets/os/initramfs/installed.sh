@@ -1,0 +1,119 @@
+# The installed system: root and boot are partitions of one disk.
+
+mount_sysroot() {
+    modprobe -a ext4
+    find_root
+    log "root file system on $root_device"
+    if flag ignition.firstboot; then
+        grow_partition
+    fi
+    e2fsck -p "$root_device" >/run/e2fsck 2>&1
+    [ $? -lt 4 ] || { log_output e2fsck cat /run/e2fsck; fail "check the root file system on $root_device"; }
+    mount -t ext4 -o rw "$root_device" /sysroot || fail "mount the root file system on $root_device"
+}
+
+# find_root waits for the file system that root= names. When several disks have it, the one that the boot loader
+# was started from (boot=PARTUUID=) wins.
+find_root() {
+    spec=$(argument root)
+    case "$spec" in
+    LABEL=* | UUID=* | PARTUUID=* | PARTLABEL=* | /dev/*) ;;
+    *) fail "the kernel command line names neither coreos.live.rootfs_url= nor root= (root=$spec)" ;;
+    esac
+    waited=0
+    until candidates; do
+        waited=$((waited + 1))
+        [ $((waited % 50)) -eq 0 ] && log "waiting for $spec"
+        [ $waited -lt 600 ] || fail "no disk has $spec"
+        sleep 0.2
+    done
+    set -- $found
+    root_device=$1
+    root_disk=$(disk_of "$1")
+    [ $# -eq 1 ] && return
+    booted=$(argument boot)
+    for device in "$@"; do
+        if [ "boot=PARTUUID=$(tag "$(partition "$(disk_of "$device")" boot)" PART_ENTRY_UUID)" = "boot=$booted" ]; then
+            root_device=$device
+            root_disk=$(disk_of "$device")
+            log "several disks have $spec ($found): $device is on the disk that was started"
+            return
+        fi
+    done
+    err "several disks have $spec ($found): taking $root_device"
+}
+
+candidates() {
+    load_drivers
+    case "$spec" in
+    /dev/*) found=$spec && [ -b "$spec" ] ;;
+    *) found=$(blkid -c /dev/null -o device -t "$spec" | sort) && [ -n "$found" ] ;;
+    esac
+}
+
+# tag DEVICE NAME
+tag() { blkid -p -o value -s "$2" "$1" 2>/dev/null; }
+
+disk_of() {
+    path=$(readlink -f "/sys/class/block/${1##*/}")
+    if [ -e "$path/partition" ]; then path=${path%/*}; fi
+    echo "/dev/${path##*/}"
+}
+
+# partition DISK LABEL: the partition of the disk whose file system has the label.
+partition() {
+    for part in /sys/class/block/"${1##*/}"/*/partition; do
+        part=/dev/$(basename "${part%/partition}")
+        if [ "$(tag "$part" LABEL)" = "$2" ]; then
+            echo "$part"
+            return
+        fi
+    done
+}
+
+# The image's partition ends where the image ended; the backup of the partition table moves to the disk's end.
+grow_partition() {
+    number=$(cat "/sys/class/block/${root_device##*/}/partition" 2>/dev/null) || return 0
+    log_output sfdisk sfdisk -q --no-reread --relocate gpt-bak-std "$root_disk" || log "the backup of the partition table stays where it is"
+    echo ', +' | sfdisk -q --no-reread --no-tell-kernel -N "$number" "$root_disk" >/run/sfdisk 2>&1 ||
+        { log_output sfdisk cat /run/sfdisk; log "the root partition keeps its size"; }
+    blockdev --rereadpt "$root_disk" || err "$root_disk: the kernel keeps the old partition table until the next start"
+    waited=0
+    while [ ! -b "$root_device" ] && [ $waited -lt 50 ]; do
+        waited=$((waited + 1))
+        sleep 0.1
+    done
+}
+
+before_ignition() {
+    log_output resize2fs resize2fs "$root_device" || err "the root file system keeps its size"
+    boot_device=$(partition "$root_disk" boot)
+    [ -n "$boot_device" ] || fail "$root_disk has no boot partition"
+    mkdir -p /boot /usr/lib/ignition
+    mount -t ext4 -o rw,nosuid,nodev,noexec "$boot_device" /boot || fail "mount the boot partition $boot_device"
+    if [ -e /boot/ignition/config.ign ]; then
+        (umask 077 && cp /boot/ignition/config.ign /usr/lib/ignition/user.ign) || fail "read /boot/ignition/config.ign"
+    else
+        log "the boot partition has no ignition/config.ign"
+    fi
+}
+
+# Ignition refuses to write over files unless told to, so a second attempt has to know that it is one.
+again() {
+    [ -e /sysroot/var/lib/slipway-firstboot ] && return 0
+    mkdir -p /sysroot/var/lib
+    : >/sysroot/var/lib/slipway-firstboot
+    sync
+    return 1
+}
+
+# The root file system is on the disk before the request for a first boot goes, and its secrets with it.
+after_ignition() {
+    rm -f /usr/lib/ignition/user.ign /sysroot/var/lib/slipway-firstboot
+    sync
+    rm -f /boot/ignition/config.ign /boot/ignition.firstboot
+    rmdir /boot/ignition 2>/dev/null
+    sync
+    umount /boot
+    log "Ignition is done; the next boot is a normal one"
+}

@@ -1,0 +1,93 @@
+package dhcp
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+)
+
+// smbios is 00112233-4455-6677-8899-aabbccddeeff as firmware has it in memory.
+const smbios = "\x00\x33\x22\x11\x00\x55\x44\x77\x66\x88\x99\xaa\xbb\xcc\xdd\xee\xff"
+
+// pxe is what firmware of an architecture adds to its packets.
+func pxe(arch iana.Arch) []dhcpv4.Modifier {
+	class := "PXEClient:Arch:00007:UNDI:003000"
+	if arch == 0 {
+		class = "PXEClient:Arch:00000:UNDI:002001"
+	}
+	if strings.Contains(arch.String(), "HTTP") {
+		class = "HTTPClient:Arch:00016:UNDI:003001"
+	}
+	return []dhcpv4.Modifier{
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(class)),
+		dhcpv4.WithOption(dhcpv4.OptClientArch(arch)),
+		dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, []byte(smbios)),
+	}
+}
+
+func TestChain(t *testing.T) {
+	const script = "http://10.7.0.2:8080/boot.ipxe?arch=x86_64&mac=52-54-00-00-00-01&uuid=00112233-4455-6677-8899-aabbccddeeff"
+	ipxeROM := func(arch iana.Arch) []dhcpv4.Modifier {
+		return append(pxe(arch), dhcpv4.WithGeneric(dhcpv4.OptionUserClassInformation, []byte("iPXE")))
+	}
+	for name, c := range map[string]struct {
+		mods        []dhcpv4.Modifier
+		file, class string
+	}{
+		"not booting":         {nil, "", ""},
+		"BIOS":                {pxe(iana.INTEL_X86PC), "undionly.kpxe", "PXEClient"},
+		"UEFI, 7":             {pxe(iana.EFI_X86_64), "snponly.efi", "PXEClient"},
+		"UEFI, 9":             {pxe(iana.EFI_BC), "snponly.efi", "PXEClient"},
+		"UEFI HTTP":           {pxe(iana.EFI_X86_64_HTTP), "http://10.7.0.2:8080/loaders/snponly.efi", "HTTPClient"},
+		"UEFI 32 bit":         {pxe(iana.EFI_IA32), "", ""},
+		"arm64":               {pxe(iana.EFI_ARM64), "", ""},
+		"arm64 HTTP":          {pxe(iana.EFI_ARM64_HTTP), "", ""},
+		"iPXE BIOS":           {ipxeROM(iana.INTEL_X86PC), script, "PXEClient"},
+		"iPXE UEFI":           {ipxeROM(iana.EFI_X86_64), script, "PXEClient"},
+		"iPXE arm64":          {ipxeROM(iana.EFI_ARM64), "", ""},
+		"iPXE as RFC 3004":    {append(ipxeROM(iana.EFI_X86_64), dhcpv4.WithOption(dhcpv4.OptRFC3004UserClass([]string{"iPXE"}))), script, "PXEClient"},
+		"arch from the class": {[]dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003000"))}, "snponly.efi", "PXEClient"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			for _, kind := range []dhcpv4.MessageType{discover, ask} {
+				d, _ := s.send(1, kind, append([]dhcpv4.Modifier{asking("10.7.0.100")}, c.mods...)...)
+				if d.Reply == nil {
+					t.Fatal(d.Outcome)
+				}
+				r := d.Reply
+				file := r.BootFileName
+				if file == "" {
+					file = r.BootFileNameOption()
+				}
+				if file != c.file || r.ClassIdentifier() != c.class {
+					t.Errorf("file %q class %q, want %q %q", file, r.ClassIdentifier(), c.file, c.class)
+				}
+				if file != "" && r.ServerIPAddr.String() != "10.7.0.2" {
+					t.Errorf("next server %s", r.ServerIPAddr)
+				}
+				if r.BootFileName != "" && r.BootFileName != c.file {
+					t.Errorf("the boot file is cut: %q", r.BootFileName)
+				}
+			}
+		})
+	}
+}
+
+func TestClientUUID(t *testing.T) {
+	p := packet(t, 1, discover, pxe(iana.EFI_X86_64)...)
+	want := uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff")
+	if c, boots := clientOf(p, ip("10.7.0.2")); !boots || c.UUID != want {
+		t.Errorf("firmware's %s, want %s", c.UUID, want)
+	}
+}
+
+func TestChainIPv6(t *testing.T) {
+	offer := Chain{HTTPPort: 80}.Boot(Client{MAC: mac(1), Arch: iana.EFI_X86_64, IPXE: true, Local: ip("fd00:7::2")})
+	if want := "http://[fd00:7::2]:80/boot.ipxe?arch=x86_64&mac=52-54-00-00-00-01"; offer.BootFile != want {
+		t.Errorf("got %s, want %s", offer.BootFile, want)
+	}
+}

@@ -1,0 +1,291 @@
+package dhcp
+
+import (
+	"encoding/hex"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+const (
+	offerHold   = time.Minute      // how long an offered address waits for its REQUEST
+	declineHold = 10 * time.Minute // how long an address in foreign use is left alone
+	rewindEvery = time.Minute      // how often an exhausted range is searched from its start
+)
+
+// Outcome is what became of a packet; it is a metric's label.
+type Outcome string
+
+// Outcomes.
+const (
+	Offered   Outcome = "offer"
+	Acked     Outcome = "ack"
+	Naked     Outcome = "nak"
+	Released  Outcome = "released"
+	Declined  Outcome = "declined"
+	Foreign   Outcome = "foreign"   // not for this server, or not from a network that it serves
+	Exhausted Outcome = "exhausted" // no address is left
+	Malformed Outcome = "malformed"
+)
+
+// Decision is all that has to be done for one packet. Records are on disk before the reply leaves.
+type Decision struct {
+	Outcome Outcome
+	Subnet  netip.Prefix
+	Reply   *dhcpv4.DHCPv4 // nil when nothing is answered
+	Records []Lease
+}
+
+// engine decides. It does no I/O and does not read the clock.
+type engine struct {
+	server       netip.Addr
+	subnets      []Subnet
+	boot         Boot
+	reservations Reservations
+	leases       *table
+	rewound      []time.Time
+}
+
+func newEngine(cfg Config, boot Boot, reservations Reservations) *engine {
+	subnets := cfg.subnets()
+	return &engine{cfg.Address.Addr(), subnets, boot, reservations, newTable(subnets), make([]time.Time, len(subnets))}
+}
+
+// load takes leases from the log; those of networks that are no longer served are left out.
+func (e *engine) load(leases []Lease) (taken int) {
+	for _, l := range leases {
+		if i, ok := e.subnetOf(l.Address); ok {
+			e.leases.put(i, l, false)
+			taken++
+		}
+	}
+	return taken
+}
+
+// request is a packet with what decide found out about it.
+type request struct {
+	*dhcpv4.DHCPv4
+	now    time.Time
+	subnet int
+	client string
+}
+
+func (e *engine) decide(now time.Time, p *dhcpv4.DHCPv4) Decision {
+	r := request{DHCPv4: p, now: now, client: clientKey(p)}
+	if p.OpCode != dhcpv4.OpcodeBootRequest || r.client == "" {
+		return Decision{Outcome: Malformed}
+	}
+	var ok bool
+	if r.subnet, ok = e.network(p); !ok {
+		return Decision{Outcome: Foreign}
+	}
+	var d Decision
+	switch p.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		d = e.discover(r)
+	case dhcpv4.MessageTypeRequest:
+		d = e.request(r)
+	case dhcpv4.MessageTypeDecline:
+		d = e.decline(r)
+	case dhcpv4.MessageTypeRelease:
+		d = e.release(r)
+	case dhcpv4.MessageTypeInform:
+		d = Decision{Outcome: Acked, Reply: e.inform(r)}
+	default:
+		d = Decision{Outcome: Malformed}
+	}
+	d.Subnet = e.subnets[r.subnet].Prefix
+	return d
+}
+
+// network finds the client's subnet: the relay's link selection (RFC 3527), else the relay's address, else, for a client
+// that renews through a router, its own address, else the interface's network.
+func (e *engine) network(p *dhcpv4.DHCPv4) (int, bool) {
+	if giaddr := addr4(p.GatewayIPAddr); giaddr.IsValid() {
+		if info := p.RelayAgentInfo(); info != nil {
+			if link := addr4(info.Get(dhcpv4.LinkSelectionSubOption)); link.IsValid() {
+				return e.subnetOf(link)
+			}
+		}
+		return e.subnetOf(giaddr)
+	}
+	if i, ok := e.subnetOf(addr4(p.ClientIPAddr)); ok {
+		return i, true
+	}
+	return 0, true
+}
+
+func (e *engine) subnetOf(a netip.Addr) (int, bool) {
+	for i, s := range e.subnets {
+		if s.Prefix.Contains(a) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (e *engine) discover(r request) Decision {
+	a, hostname, ok := e.choose(r)
+	if !ok {
+		return Decision{Outcome: Exhausted}
+	}
+	if held := e.leases.byAddr[a]; held == nil || held.offered || held.Client != r.client || !held.Active(r.now) {
+		e.leases.put(r.subnet, Lease{Address: a, Client: r.client, Hostname: hostname, Expires: r.now.Add(offerHold)}, true)
+	}
+	return Decision{Outcome: Offered, Reply: e.reply(r, dhcpv4.MessageTypeOffer, a, hostname)}
+}
+
+// choose picks the address to offer: the reserved one, the one that the client has or had, the one it asks for, a free one.
+func (e *engine) choose(r request) (netip.Addr, string, bool) {
+	if a, hostname, ok := e.reservation(r); ok {
+		return a, hostname, true
+	}
+	if had := e.leases.byClient[holder{r.subnet, r.client}]; had != nil && e.mayHave(r, had.Address) {
+		return had.Address, "", true
+	}
+	if want := addr4(r.RequestedIPAddress()); want.IsValid() && e.mayHave(r, want) {
+		return want, "", true
+	}
+	usable := func(a netip.Addr) bool { return e.mayHave(r, a) }
+	a, ok := e.leases.free(r.subnet, r.now, usable)
+	if !ok && r.now.Sub(e.rewound[r.subnet]) >= rewindEvery {
+		e.rewound[r.subnet] = r.now
+		e.leases.rewind(r.subnet)
+		a, ok = e.leases.free(r.subnet, r.now, usable)
+	}
+	return a, "", ok
+}
+
+// reservation finds the client's own address, unless another client still has a lease on it.
+func (e *engine) reservation(r request) (netip.Addr, string, bool) {
+	a, hostname, ok := e.reservations.Reservation(r.ClientHWAddr)
+	if !ok || !e.subnets[r.subnet].Prefix.Contains(a) || a == e.server || !e.unused(r, a) {
+		return netip.Addr{}, "", false
+	}
+	return a, hostname, true
+}
+
+// mayHave tells whether the client may get an address of the ranges.
+func (e *engine) mayHave(r request, a netip.Addr) bool {
+	return e.inRanges(r.subnet, a) && !e.reservations.Reserved(a) && e.unused(r, a)
+}
+
+func (e *engine) inRanges(subnet int, a netip.Addr) bool {
+	for _, s := range e.subnets[subnet].Ranges {
+		if s.contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *engine) unused(r request, a netip.Addr) bool {
+	held := e.leases.byAddr[a]
+	return held == nil || held.Client == r.client || !held.Active(r.now)
+}
+
+// request answers the four kinds of REQUEST of RFC 2131 §4.3.2. A client that asks for an address of ours without a
+// record is given it when it is free: after a lost log the machines keep what they have.
+func (e *engine) request(r request) Decision {
+	server, want, current := r.ServerIdentifier(), addr4(r.RequestedIPAddress()), addr4(r.ClientIPAddr)
+	selecting := len(server) > 0
+	if selecting && addr4(server) != e.server {
+		if held := e.leases.byClient[holder{r.subnet, r.client}]; held != nil && held.offered {
+			e.leases.expire(held, r.now)
+		}
+		return Decision{Outcome: Foreign}
+	}
+	a := want
+	if !a.IsValid() {
+		a = current
+	}
+	if !a.IsValid() {
+		return Decision{Outcome: Malformed}
+	}
+	reserved, hostname, fixed := e.reservation(r)
+	if (fixed && a == reserved) || (!fixed && e.mayHave(r, a)) {
+		return e.grant(r, a, hostname)
+	}
+	ours := !e.subnets[r.subnet].Prefix.Contains(a) || e.inRanges(r.subnet, a) || e.reservations.Reserved(a) || fixed
+	if !selecting && !ours {
+		return Decision{Outcome: Foreign}
+	}
+	return Decision{Outcome: Naked, Reply: e.nak(r)}
+}
+
+func (e *engine) grant(r request, a netip.Addr, hostname string) Decision {
+	var records []Lease
+	if old := e.leases.byClient[holder{r.subnet, r.client}]; old != nil && old.Address != a && old.Active(r.now) {
+		wasLease := !old.offered
+		e.leases.expire(old, r.now)
+		if wasLease {
+			records = append(records, old.Lease)
+		}
+	}
+	lease := Lease{Address: a, Client: r.client, Hostname: hostname, Expires: r.now.Add(e.subnets[r.subnet].LeaseTime)}
+	if hostname == "" {
+		lease.Hostname = hostLabel(r.HostName())
+	}
+	e.leases.put(r.subnet, lease, false)
+	return Decision{Outcome: Acked, Reply: e.reply(r, dhcpv4.MessageTypeAck, a, hostname), Records: append(records, lease)}
+}
+
+// decline sets an address aside that its client found in use by someone else.
+func (e *engine) decline(r request) Decision {
+	held := e.leases.byAddr[addr4(r.RequestedIPAddress())]
+	if addr4(r.ServerIdentifier()) != e.server || held == nil || held.Client != r.client || held.subnet != r.subnet {
+		return Decision{Outcome: Foreign}
+	}
+	aside := Lease{Address: held.Address, Expires: r.now.Add(declineHold)}
+	e.leases.put(r.subnet, aside, false)
+	return Decision{Outcome: Declined, Records: []Lease{aside}}
+}
+
+// release ends a lease at once; the address stays the client's first choice.
+func (e *engine) release(r request) Decision {
+	held := e.leases.byAddr[addr4(r.ClientIPAddr)]
+	if addr4(r.ServerIdentifier()) != e.server || held == nil || held.Client != r.client || held.offered || held.subnet != r.subnet {
+		return Decision{Outcome: Foreign}
+	}
+	e.leases.expire(held, r.now)
+	return Decision{Outcome: Released, Records: []Lease{held.Lease}}
+}
+
+// clientKey is the MAC, or the client identifier where the link has no addresses in packets (InfiniBand).
+func clientKey(p *dhcpv4.DHCPv4) string {
+	if len(p.ClientHWAddr) > 0 {
+		return p.ClientHWAddr.String()
+	}
+	if id := p.Options.Get(dhcpv4.OptionClientIdentifier); len(id) > 0 {
+		return "id:" + hex.EncodeToString(id)
+	}
+	return ""
+}
+
+// addr4 is the zero Addr for anything that is not the address of a host.
+func addr4(ip net.IP) netip.Addr {
+	a, ok := netip.AddrFromSlice(ip)
+	if a = a.Unmap(); !ok || !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// hostLabel keeps the first label of a name that a client claims, when it is one.
+func hostLabel(name string) string {
+	for i, c := range []byte(name) {
+		switch {
+		case c == '.' && i > 0:
+			return name[:i]
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-' && i > 0:
+		default:
+			return ""
+		}
+		if i >= 63 {
+			return ""
+		}
+	}
+	return name
+}

@@ -1,0 +1,228 @@
+// Package dhcp is one protocol: parse, decide, answer.
+//
+// A client is its hardware address, not its client identifier: firmware, loader, live system and installed system of a
+// machine differ in the identifier and must all get the same address.
+package dhcp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Range is the addresses From to To, both included.
+type Range struct{ From, To netip.Addr }
+
+func (r Range) contains(a netip.Addr) bool { return r.From.Compare(a) <= 0 && a.Compare(r.To) <= 0 }
+
+func (r Range) String() string { return r.From.String() + "-" + r.To.String() }
+
+// Subnet is what clients of one network are given.
+type Subnet struct {
+	Prefix    netip.Prefix
+	Ranges    []Range // none: only reservations are served
+	Gateway   netip.Addr
+	DNS       []netip.Addr
+	NTP       []netip.Addr
+	Domain    string
+	Search    []string
+	LeaseTime time.Duration // an hour when 0
+}
+
+// Config is the service on one interface.
+type Config struct {
+	Interface string
+	// Address is the server's own on that interface, with the length of the network that it serves.
+	Address   netip.Prefix
+	Ranges    []Range
+	Gateway   netip.Addr
+	DNS       []netip.Addr
+	NTP       []netip.Addr
+	Domain    string
+	Search    []string
+	LeaseTime time.Duration
+	// Relayed are further networks, reached through relay agents that have an address in them.
+	Relayed []Subnet
+	// NoIPv6Router answers router solicitations with "no router here", which spares iPXE a wait of 17 seconds on a network
+	// without IPv6. Leave it off where the interface has IPv6.
+	NoIPv6Router bool
+	// Dir keeps the lease log; it is made if need be.
+	Dir string
+}
+
+// Boot says what a client that boots from the network is given; the zero Offer means nothing to boot.
+type Boot interface {
+	Boot(Client) Offer
+}
+
+// Reservations are addresses that belong to one MAC. They may lie inside or outside the ranges.
+type Reservations interface {
+	Reservation(mac net.HardwareAddr) (addr netip.Addr, hostname string, ok bool)
+	// Reserved tells the addresses that no other client may get.
+	Reserved(addr netip.Addr) bool
+}
+
+// Client is what a booting client told about itself.
+type Client struct {
+	MAC   net.HardwareAddr
+	Arch  Arch
+	UUID  uuid.UUID  // uuid.Nil when it sent none
+	PXE   bool       // firmware or loader that wants a file to boot
+	HTTP  bool       // UEFI HTTP boot
+	IPXE  bool       // user class iPXE
+	Local netip.Addr // the server's address that this client can reach
+}
+
+// Offer is what to boot.
+type Offer struct {
+	NextServer  netip.Addr // TFTP server
+	BootFile    string     // file name or URL
+	VendorClass string     // option 60; firmware ignores an offer without the class it sent
+}
+
+// subnets lists the interface's own network first.
+func (c Config) subnets() []Subnet {
+	own := Subnet{c.Address.Masked(), c.Ranges, c.Gateway, c.DNS, c.NTP, c.Domain, c.Search, c.LeaseTime}
+	list := append([]Subnet{own}, c.Relayed...)
+	for i := range list {
+		if list[i].LeaseTime == 0 {
+			list[i].LeaseTime = time.Hour
+		}
+	}
+	return list
+}
+
+// Validate joins every fault of the configuration.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.Interface == "" {
+		fault("interface: is not named")
+	}
+	if !c.Address.IsValid() || !c.Address.Addr().Is4() {
+		fault("address: %v is not an IPv4 address with a prefix length", c.Address)
+		return errors.Join(faults...)
+	}
+	subnets := c.subnets()
+	for i, s := range subnets {
+		if !s.Prefix.IsValid() || !s.Prefix.Addr().Is4() || s.Prefix.Bits() < 8 || s.Prefix.Bits() > 31 {
+			fault("subnet %v: is not an IPv4 network of /8 to /31", s.Prefix)
+			continue
+		}
+		for _, other := range subnets[:i] {
+			if s.Prefix.Overlaps(other.Prefix) {
+				fault("subnet %s: overlaps subnet %s", s.Prefix, other.Prefix)
+			}
+		}
+		if err := s.validate(c.Address.Addr()); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (s Subnet) validate(server netip.Addr) error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("subnet %s: "+format, append([]any{s.Prefix.Masked()}, args...)...))
+	}
+	for i, r := range s.Ranges {
+		if !r.From.Is4() || !r.To.Is4() || r.To.Less(r.From) {
+			fault("range %s: the first address must not be after the last", r)
+			continue
+		}
+		if !s.Prefix.Contains(r.From) || !s.Prefix.Contains(r.To) {
+			fault("range %s: lies outside the subnet", r)
+			continue
+		}
+		for _, other := range s.Ranges[:i] {
+			if r.contains(other.From) || other.contains(r.From) {
+				fault("range %s: overlaps range %s", r, other)
+			}
+		}
+		if s.Prefix.Bits() < 31 {
+			if network := s.Prefix.Masked().Addr(); r.contains(network) {
+				fault("range %s: contains the network's address %s", r, network)
+			}
+			if last := broadcast(s.Prefix); r.contains(last) {
+				fault("range %s: contains the broadcast address %s", r, last)
+			}
+		}
+		if r.contains(server) {
+			fault("range %s: contains the server's address %s", r, server)
+		}
+		if s.Gateway.IsValid() && r.contains(s.Gateway) {
+			fault("range %s: contains the gateway %s", r, s.Gateway)
+		}
+	}
+	if s.Gateway.IsValid() && !s.Prefix.Contains(s.Gateway) {
+		fault("gateway %s: lies outside the subnet", s.Gateway)
+	}
+	for _, a := range slices.Concat(s.DNS, s.NTP) {
+		if !a.Is4() {
+			fault("server %s: DHCPv4 carries IPv4 addresses only", a)
+		}
+	}
+	if s.LeaseTime != 0 && (s.LeaseTime < time.Minute || s.LeaseTime > 365*24*time.Hour) {
+		fault("lease time %s: must be between a minute and a year", s.LeaseTime)
+	}
+	return errors.Join(faults...)
+}
+
+// broadcast is the last address of an IPv4 network.
+func broadcast(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// Reservation fixes the address of one MAC.
+type Reservation struct {
+	MAC      net.HardwareAddr
+	Address  netip.Addr
+	Hostname string
+}
+
+// Fixed is a list of reservations that does not change.
+type Fixed struct {
+	byMAC  map[string]Reservation
+	byAddr map[netip.Addr]struct{}
+}
+
+// NewFixed refuses two reservations of one MAC or one address.
+func NewFixed(list ...Reservation) (Fixed, error) {
+	f := Fixed{map[string]Reservation{}, map[netip.Addr]struct{}{}}
+	var faults []error
+	for _, r := range list {
+		if len(r.MAC) == 0 || !r.Address.Is4() {
+			faults = append(faults, fmt.Errorf("reservation of %s for %s: needs a MAC and an IPv4 address", r.Address, r.MAC))
+		}
+		if other, taken := f.byMAC[r.MAC.String()]; taken {
+			faults = append(faults, fmt.Errorf("reservation of %s: %s has %s already", r.Address, r.MAC, other.Address))
+		}
+		if _, taken := f.byAddr[r.Address]; taken {
+			faults = append(faults, fmt.Errorf("reservation of %s for %s: is reserved for another MAC", r.Address, r.MAC))
+		}
+		f.byMAC[r.MAC.String()], f.byAddr[r.Address] = r, struct{}{}
+	}
+	return f, errors.Join(faults...)
+}
+
+// Reservation finds the address of a MAC.
+func (f Fixed) Reservation(mac net.HardwareAddr) (netip.Addr, string, bool) {
+	r, ok := f.byMAC[mac.String()]
+	return r.Address, r.Hostname, ok
+}
+
+// Reserved tells whether an address has an owner.
+func (f Fixed) Reserved(addr netip.Addr) bool {
+	_, ok := f.byAddr[addr]
+	return ok
+}

@@ -1,0 +1,46 @@
+package dhcp
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// queue holds packets between the socket and the decisions. When it is full the oldest DISCOVER goes first: its client
+// asks again, while a lost REQUEST costs a machine its address.
+type queue struct {
+	mu      sync.Mutex
+	packets []*dhcpv4.DHCPv4
+	limit   int
+	ready   chan struct{}
+}
+
+func newQueue(limit int) *queue { return &queue{limit: limit, ready: make(chan struct{}, 1)} }
+
+// push tells whether a packet had to go.
+func (q *queue) push(p *dhcpv4.DHCPv4) (dropped bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.packets) >= q.limit {
+		dropped = true
+		at := max(0, slices.IndexFunc(q.packets, func(p *dhcpv4.DHCPv4) bool {
+			return p.MessageType() == dhcpv4.MessageTypeDiscover
+		}))
+		q.packets = slices.Delete(q.packets, at, at+1)
+	}
+	q.packets = append(q.packets, p)
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+	return dropped
+}
+
+func (q *queue) take() []*dhcpv4.DHCPv4 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch := q.packets
+	q.packets = nil
+	return batch
+}

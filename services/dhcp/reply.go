@@ -1,0 +1,147 @@
+package dhcp
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
+)
+
+// Options that the library has no name for.
+const (
+	optionPXEVendor = dhcpv4.OptionVendorSpecificInformation
+	optionIPXE      = dhcpv4.GenericOptionCode(175)
+	fileField       = 127 // bytes that the fixed boot file field carries
+)
+
+// base is an answer with what RFC 2131 wants in each: the request's ids, our id, relay information echoed.
+func (e *engine) base(r request, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
+	d := &dhcpv4.DHCPv4{
+		OpCode:        dhcpv4.OpcodeBootReply,
+		HWType:        r.HWType,
+		ClientHWAddr:  r.ClientHWAddr,
+		TransactionID: r.TransactionID,
+		Flags:         r.Flags,
+		ClientIPAddr:  net.IPv4zero,
+		YourIPAddr:    net.IPv4zero,
+		ServerIPAddr:  net.IPv4zero,
+		GatewayIPAddr: r.GatewayIPAddr,
+		Options:       dhcpv4.Options{},
+	}
+	d.UpdateOption(dhcpv4.OptMessageType(kind))
+	d.UpdateOption(dhcpv4.OptServerIdentifier(e.server.AsSlice()))
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} {
+		if v := r.Options.Get(code); len(v) > 0 {
+			d.UpdateOption(dhcpv4.OptGeneric(code, v))
+		}
+	}
+	return d
+}
+
+// reply is an OFFER or an ACK of an address.
+func (e *engine) reply(r request, kind dhcpv4.MessageType, a netip.Addr, hostname string) *dhcpv4.DHCPv4 {
+	d := e.base(r, kind)
+	d.YourIPAddr = a.AsSlice()
+	if kind == dhcpv4.MessageTypeAck {
+		d.ClientIPAddr = r.ClientIPAddr
+	}
+	lease := e.subnets[r.subnet].LeaseTime
+	d.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease))
+	d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, seconds(lease/2)))
+	d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, seconds(lease/8*7)))
+	if hostname != "" {
+		d.UpdateOption(dhcpv4.OptHostName(hostname))
+	}
+	e.network4(r, d)
+	e.addBoot(r, d)
+	return d
+}
+
+// inform answers a client that has its address from elsewhere.
+func (e *engine) inform(r request) *dhcpv4.DHCPv4 {
+	d := e.base(r, dhcpv4.MessageTypeAck)
+	d.ClientIPAddr = r.ClientIPAddr
+	e.network4(r, d)
+	e.addBoot(r, d)
+	return d
+}
+
+func (e *engine) nak(r request) *dhcpv4.DHCPv4 {
+	d := e.base(r, dhcpv4.MessageTypeNak)
+	d.UpdateOption(dhcpv4.OptMessage("the address is not this client's in this network"))
+	if addr4(r.GatewayIPAddr).IsValid() {
+		d.SetBroadcast() // RFC 2131 §4.3.2: the client has no address that the relay could reach
+	}
+	return d
+}
+
+// network4 adds the network's parameters; the longer ones only for those who ask, because a boot ROM may take no more
+// than the 312 bytes of options of RFC 2131.
+func (e *engine) network4(r request, d *dhcpv4.DHCPv4) {
+	s := e.subnets[r.subnet]
+	d.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(s.Prefix.Bits(), 32)))
+	d.UpdateOption(dhcpv4.OptBroadcastAddress(broadcast(s.Prefix).AsSlice()))
+	if s.Gateway.IsValid() {
+		d.UpdateOption(dhcpv4.OptRouter(s.Gateway.AsSlice()))
+	}
+	if len(s.DNS) > 0 {
+		d.UpdateOption(dhcpv4.OptDNS(slices4(s.DNS)...))
+	}
+	if s.Domain != "" {
+		d.UpdateOption(dhcpv4.OptDomainName(s.Domain))
+	}
+	if len(s.NTP) > 0 && r.IsOptionRequested(dhcpv4.OptionNTPServers) {
+		d.UpdateOption(dhcpv4.OptNTPServers(slices4(s.NTP)...))
+	}
+	if len(s.Search) > 0 && r.IsOptionRequested(dhcpv4.OptionDNSDomainSearchList) {
+		d.UpdateOption(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: s.Search}))
+	}
+}
+
+// addBoot adds what to boot for a client that boots.
+func (e *engine) addBoot(r request, d *dhcpv4.DHCPv4) {
+	client, boots := clientOf(r.DHCPv4, e.server)
+	if !boots {
+		return
+	}
+	offer := e.boot.Boot(client)
+	if offer.BootFile == "" {
+		return
+	}
+	if offer.NextServer.IsValid() {
+		d.ServerIPAddr = offer.NextServer.AsSlice()
+		if r.IsOptionRequested(dhcpv4.OptionTFTPServerName) {
+			d.UpdateOption(dhcpv4.OptTFTPServerName(offer.NextServer.String()))
+		}
+	}
+	if len(offer.BootFile) <= fileField {
+		d.BootFileName = offer.BootFile
+	}
+	if len(offer.BootFile) > fileField || client.HTTP || r.IsOptionRequested(dhcpv4.OptionBootfileName) {
+		d.UpdateOption(dhcpv4.OptBootFileName(offer.BootFile))
+	}
+	if offer.VendorClass != "" && (client.PXE || client.HTTP) {
+		d.UpdateOption(dhcpv4.OptClassIdentifier(offer.VendorClass))
+	}
+	if id := r.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(id) > 0 {
+		d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id))
+	}
+	switch {
+	case client.IPXE: // no-pxedhcp: do not wait for the answer of a ProxyDHCP server
+		d.UpdateOption(dhcpv4.OptGeneric(optionIPXE, []byte{176, 1, 1}))
+	case client.PXE: // discovery control: take the boot file, look for no boot server
+		d.UpdateOption(dhcpv4.OptGeneric(optionPXEVendor, []byte{6, 1, 8, 255}))
+	}
+}
+
+func slices4(list []netip.Addr) []net.IP {
+	ips := make([]net.IP, len(list))
+	for i, a := range list {
+		ips[i] = a.AsSlice()
+	}
+	return ips
+}
+
+func seconds(d time.Duration) []byte { return dhcpv4.Duration(d).ToBytes() }

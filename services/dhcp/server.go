@@ -1,0 +1,284 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+const queueLimit = 1024
+
+// Server answers DHCPv4 on one interface.
+type Server struct {
+	cfg     Config
+	wire    *wire
+	routers *solicit // nil where the network has IPv6 of its own
+	log     *slog.Logger
+	metrics metrics
+	now     func() time.Time
+
+	mu     sync.Mutex // guards what follows
+	engine *engine
+	leases *leaseLog
+	full   map[netip.Prefix]time.Time // when a network's lack of addresses was last logged
+}
+
+type metrics struct {
+	packets *prometheus.CounterVec
+	dropped prometheus.Counter
+	failed  prometheus.Counter
+}
+
+// Listen checks the configuration, reads the leases and binds. boot may be nil where nothing boots, reservations where
+// there are none, registerer where nobody counts.
+func Listen(ctx context.Context, cfg Config, boot Boot, reservations Reservations, registerer prometheus.Registerer, log *slog.Logger) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("dhcp on %s: %w", cfg.Interface, err)
+	}
+	if filepath.Base(cfg.Interface) != cfg.Interface {
+		return nil, fmt.Errorf("dhcp: %q is not the name of an interface", cfg.Interface)
+	}
+	if boot == nil {
+		boot = nothing{}
+	}
+	if reservations == nil {
+		reservations = Fixed{}
+	}
+	s := &Server{
+		cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now,
+		engine: newEngine(cfg, boot, reservations), full: map[netip.Prefix]time.Time{},
+	}
+	if err := s.register(registerer); err != nil {
+		return nil, fmt.Errorf("dhcp on %s: %w", cfg.Interface, err)
+	}
+	var err error
+	if s.wire, err = listenWire(ctx, cfg.Interface, cfg.Address.Addr()); err != nil {
+		return nil, fmt.Errorf("dhcp: %w", err)
+	}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("dhcp on %s: %w", cfg.Interface, err), s.wire.close())
+	}
+	if cfg.NoIPv6Router {
+		if s.routers, err = listenSolicit(ctx, cfg.Interface); err != nil {
+			s.log.Warn("router solicitations stay unanswered, loaders wait for them", "err", err)
+		}
+	}
+	return s, nil
+}
+
+// nothing boots nothing.
+type nothing struct{}
+
+func (nothing) Boot(Client) Offer { return Offer{} }
+
+func (s *Server) open() error {
+	file, leases, fixed, err := openLog(s.cfg.Dir, s.cfg.Interface)
+	if err != nil {
+		return err
+	}
+	if fixed != (repair{}) {
+		s.log.Warn("lease log repaired", "cutBytes", fixed.Cut, "skippedRecords", fixed.Skipped)
+	}
+	s.leases = file
+	if taken := s.engine.load(leases); taken < len(leases) {
+		s.log.Warn("leases of networks that are no longer served were left out", "leases", len(leases)-taken)
+	}
+	return nil
+}
+
+func (s *Server) register(registerer prometheus.Registerer) error {
+	s.metrics = metrics{
+		packets: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "slipway_dhcp_packets_total", Help: "DHCPv4 packets received, by type and what became of them.",
+		}, []string{"type", "outcome"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "slipway_dhcp_dropped_total", Help: "DHCPv4 packets dropped because the queue was full.",
+		}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "slipway_dhcp_unanswered_total", Help: "DHCPv4 answers that could not be recorded or sent.",
+		}),
+	}
+	active := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "slipway_dhcp_leases", Help: "Leases in use.",
+	}, func() float64 { return float64(s.activeLeases()) })
+	if registerer == nil {
+		return nil
+	}
+	registerer = prometheus.WrapRegistererWith(prometheus.Labels{"interface": s.cfg.Interface}, registerer)
+	for _, c := range []prometheus.Collector{s.metrics.packets, s.metrics.dropped, s.metrics.failed, active} {
+		if err := registerer.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// Leases lists what is known, expired ones included, by address.
+func (s *Server) Leases() []Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine.leases.leases()
+}
+
+func (s *Server) activeLeases() (n int) {
+	now := s.now()
+	for _, l := range s.Leases() {
+		if l.Active(now) && l.Client != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Run answers until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	packets, done := newQueue(queueLimit), make(chan struct{})
+	stop := context.AfterFunc(running, func() { s.closeSockets() })
+	defer stop()
+	group.Go(func() error {
+		defer close(done)
+		return s.receive(packets)
+	})
+	group.Go(func() error { return s.work(packets, done) })
+	if s.routers != nil {
+		group.Go(s.routers.run)
+	}
+	s.log.Info("answering", "address", s.cfg.Address)
+	err := group.Wait()
+	if closed := errors.Join(s.wire.packet.Close(), s.leases.close()); closed != nil {
+		return fmt.Errorf("dhcp on %s: close: %w", s.cfg.Interface, closed)
+	}
+	if ctx.Err() == nil {
+		return fmt.Errorf("dhcp on %s: %w", s.cfg.Interface, err)
+	}
+	return nil
+}
+
+func (s *Server) work(packets *queue, done <-chan struct{}) error {
+	for {
+		select {
+		case <-packets.ready:
+			if err := s.answer(packets.take()); err != nil {
+				return err
+			}
+		case <-done:
+			return nil
+		}
+	}
+}
+
+// closeSockets ends the receivers; the packet socket stays until the last answer is sent.
+func (s *Server) closeSockets() {
+	s.wire.udp.Close()
+	if s.routers != nil {
+		s.routers.close()
+	}
+}
+
+func (s *Server) receive(packets *queue) error {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := s.wire.udp.ReadFromUDPAddrPort(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if err != nil {
+			if errors.Is(err, errNetDown) {
+				continue // the interface went down; packets come again when it is up
+			}
+			return fmt.Errorf("receive: %w", err)
+		}
+		p, err := dhcpv4.FromBytes(buf[:n])
+		if err != nil {
+			s.metrics.packets.WithLabelValues("unknown", string(Malformed)).Inc()
+			s.log.Debug("packet is not DHCP", "ip", from.Addr(), "err", err)
+			continue
+		}
+		if packets.push(p) {
+			s.metrics.dropped.Inc()
+		}
+	}
+}
+
+// answer decides a batch, puts its leases on disk with one sync, and only then sends. What cannot be recorded stays
+// unanswered: the client asks again. The error is that of a log that takes nothing more.
+func (s *Server) answer(batch []*dhcpv4.DHCPv4) error {
+	decisions, err := s.decide(batch)
+	if s.leases.broken != nil {
+		return s.leases.broken
+	}
+	if err != nil {
+		s.metrics.failed.Add(float64(len(batch)))
+		s.log.Error("leases could not be recorded, their clients get no answer", "err", err)
+	}
+	for i, d := range decisions {
+		s.metrics.packets.WithLabelValues(typeLabel(batch[i]), string(d.Outcome)).Inc()
+		s.tell(batch[i], d)
+		if d.Reply == nil || (err != nil && len(d.Records) > 0) {
+			continue
+		}
+		if err := s.wire.send(d.Reply); err != nil {
+			s.metrics.failed.Inc()
+			s.log.Warn("answer was not sent", "mac", batch[i].ClientHWAddr.String(), "err", err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) decide(batch []*dhcpv4.DHCPv4) ([]Decision, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	decisions := make([]Decision, len(batch))
+	var records []Lease
+	for i, p := range batch {
+		decisions[i] = s.engine.decide(now, p)
+		records = append(records, decisions[i].Records...)
+	}
+	if len(records) == 0 {
+		return decisions, nil
+	}
+	if err := s.leases.append(records); err != nil {
+		return decisions, err
+	}
+	if s.leases.wantsCompaction(len(s.engine.leases.byAddr)) {
+		if err := s.leases.compact(s.engine.leases.leases()); err != nil {
+			s.leases.records = 0 // not again with the next packet
+			s.log.Warn("lease log stays as long as it is", "err", err)
+		}
+	}
+	return decisions, nil
+}
+
+// tell logs what an operator wants to know; a lack of addresses once an hour.
+func (s *Server) tell(p *dhcpv4.DHCPv4, d Decision) {
+	mac := p.ClientHWAddr.String()
+	switch d.Outcome {
+	case Acked:
+		if d.Reply.BootFileName != "" || d.Reply.BootFileNameOption() != "" {
+			s.log.Info("lease with boot file", "mac", mac, "ip", d.Reply.YourIPAddr.String(), "arch", archLabel(p), "file", bootFile(d.Reply))
+			return
+		}
+		s.log.Info("lease", "mac", mac, "ip", d.Reply.YourIPAddr.String())
+	case Naked:
+		s.log.Info("request refused", "mac", mac, "ip", p.RequestedIPAddress().String(), "ciaddr", p.ClientIPAddr.String())
+	case Declined:
+		s.log.Warn("address is in use by another host", "mac", mac, "ip", p.RequestedIPAddress().String())
+	case Exhausted:
+		if now := s.now(); now.Sub(s.full[d.Subnet]) >= time.Hour {
+			s.full[d.Subnet] = now
+			s.log.Warn("no address is left", "mac", mac, "subnet", d.Subnet)
+		}
+	}
+}

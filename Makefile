@@ -54,7 +54,7 @@ os: packages ## Build the machine OS; prints its directory
 
 integration: build ## Tests against a real etcd and kube-apiserver of our own release
 	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && \
-	go run ./assets/release/unpack -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
+	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
 	go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
 
 e2e: packages build ## The main job on a virtual site, with faults

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,7 +57,11 @@ func shimMain(ctx context.Context, dir string, log *slog.Logger) error {
 func (f *fleet) name(i int) string { return fmt.Sprintf("bench-%d", i) }
 
 // startTimes are counted from before the PKI is made.
-type startTimes struct{ api, all time.Duration }
+type startTimes struct {
+	api, all time.Duration
+	// cpu is what the start cost in processor seconds, shim included.
+	cpu float64
+}
 
 func (f *fleet) start(ctx context.Context, i int) (startTimes, error) {
 	begin := time.Now()
@@ -92,18 +98,41 @@ func (f *fleet) start(ctx context.Context, i int) (startTimes, error) {
 		}
 	})
 	took.all = time.Since(begin)
+	if err != nil {
+		return took, err
+	}
+	kinds, err := f.processes(ctx, name)
+	if err != nil {
+		return took, err
+	}
+	ticks, err := cpuTicks(slices.Collect(maps.Keys(kinds)))
+	took.cpu = float64(ticks) / ticksPerSecond
 	return took, err
 }
 
-// startMany starts n control planes at once and returns how long each took until all of it was ready.
-func (f *fleet) startMany(ctx context.Context, n int) ([]time.Duration, error) {
-	times := make([]time.Duration, n)
+// processes maps the control plane's process numbers to what they are.
+func (f *fleet) processes(ctx context.Context, name string) (map[int]string, error) {
+	status, err := f.driver.Status(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[int]string{}
+	for _, c := range status.Components {
+		kinds[c.PID] = c.Name
+	}
+	shim, err := parent(status.Components[0].PID)
+	kinds[shim] = "shim"
+	return kinds, err
+}
+
+// startMany starts n control planes at once and returns how long each took.
+func (f *fleet) startMany(ctx context.Context, n int) ([]startTimes, error) {
+	times := make([]startTimes, n)
 	errs := make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			took, err := f.start(ctx, i)
-			times[i], errs[i] = took.all, err
+			times[i], errs[i] = f.start(ctx, i)
 		})
 	}
 	all.Wait()
@@ -117,24 +146,14 @@ func (f *fleet) report(ctx context.Context, idle time.Duration, out io.Writer) e
 		return err
 	}
 	kinds := map[int]string{}
-	var pids []int
 	for _, name := range names {
-		status, err := f.driver.Status(ctx, name)
+		one, err := f.processes(ctx, name)
 		if err != nil {
 			return err
 		}
-		for _, c := range status.Components {
-			kinds[c.PID] = c.Name
-			pids = append(pids, c.PID)
-		}
-		pid, err := parent(status.Components[0].PID)
-		if err != nil {
-			return err
-		}
-		kinds[pid] = "shim"
-		pids = append(pids, pid)
+		maps.Copy(kinds, one)
 	}
-	u, err := watchIdle(ctx, pids, idle)
+	u, err := watchIdle(ctx, slices.Collect(maps.Keys(kinds)), idle)
 	if err != nil {
 		return err
 	}

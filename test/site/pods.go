@@ -1,0 +1,90 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+)
+
+var listAll = metav1.ListOptions{}
+
+// PodOutput runs a pod on a node and gives the first line of its log and the output of a command executed in it:
+// what `kubectl logs` and `kubectl exec` do.
+func (s *Site) PodOutput(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, image, node string) (logged, executed string, err error) {
+	name := "hello-" + node
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
+		Spec: corev1.PodSpec{
+			NodeName:   node,
+			Containers: []corev1.Container{{Name: "hello", Image: image}},
+		},
+	}
+	if _, err := hosted.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return "", "", fmt.Errorf("create pod %s: %w", name, err)
+	}
+	err = s.Until(ctx, "pod "+name+" runs", 3*time.Minute, func(ctx context.Context) (bool, string, error) {
+		pod, err := hosted.CoreV1().Pods(pod.Namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false, "", err
+		}
+		return pod.Status.Phase == corev1.PodRunning, podWord(pod), nil
+	})
+	if err != nil {
+		return "", "", err
+	}
+	err = s.Until(ctx, "log of pod "+name, time.Minute, func(ctx context.Context) (bool, string, error) {
+		stream, err := hosted.CoreV1().Pods(pod.Namespace).GetLogs(name, &corev1.PodLogOptions{}).Stream(ctx)
+		if err != nil {
+			return false, "", err
+		}
+		defer stream.Close()
+		text, err := io.ReadAll(io.LimitReader(stream, 64<<10))
+		if err != nil {
+			return false, "", err
+		}
+		logged, _, _ = strings.Cut(string(text), "\n")
+		return logged != "", "empty", nil
+	})
+	if err != nil {
+		return "", "", err
+	}
+	executed, err = execute(ctx, hosted, config, pod)
+	return logged, executed, err
+}
+
+func podWord(pod *corev1.Pod) string {
+	word := string(pod.Status.Phase) + " " + pod.Status.Message
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.State.Waiting != nil {
+			word += " " + status.State.Waiting.Reason + " " + status.State.Waiting.Message
+		}
+	}
+	return word
+}
+
+func execute(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, pod *corev1.Pod) (string, error) {
+	request := hosted.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: "hello", Command: []string{"/demo", "echo", "exec works"}, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	streaming := rest.CopyConfig(config)
+	streaming.Timeout = 0
+	executor, err := remotecommand.NewSPDYExecutor(streaming, "POST", request.URL())
+	if err != nil {
+		return "", fmt.Errorf("exec in %s: %w", pod.Name, err)
+	}
+	var stdout, stderr bytes.Buffer
+	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}); err != nil {
+		return "", fmt.Errorf("exec in %s: %w: %s", pod.Name, err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}

@@ -1,0 +1,146 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Config of a virtual site.
+type Config struct {
+	// Dir takes everything that the site writes.
+	Dir string
+	// Slipway is the binary under rehearsal; slipway-agent lies beside it.
+	Slipway string
+	// Release and OS are the directories that the recipes made.
+	Release, OS string
+	// Machines that stand in the site.
+	Machines []*Machine
+	Log      *slog.Logger
+}
+
+// Site is a running virtual site.
+type Site struct {
+	Config
+	appliance *exec.Cmd
+	ended     chan error
+}
+
+// Domain of every virtual site, and the addresses of its appliance.
+const Domain = "site.example"
+
+// Addresses of the appliance on the bridge.
+func Addresses() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("10.77.0.2/24")}
+}
+
+// Open makes mounts, bridge, cables and disks. Call it inside the namespaces only.
+func Open(config Config) (*Site, error) {
+	if !Inside() {
+		return nil, errors.New("open virtual site: not inside its namespaces, call Enter first")
+	}
+	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make site directory: %w", err)
+	}
+	if err := mountPrivate(config.Dir, Addresses()[0].Addr()); err != nil {
+		return nil, err
+	}
+	if err := makeBridge(Addresses()); err != nil {
+		return nil, err
+	}
+	for i, machine := range config.Machines {
+		if err := machine.prepare(config.Dir, i); err != nil {
+			return nil, err
+		}
+	}
+	return &Site{Config: config}, nil
+}
+
+// StateDir of the appliance.
+func (s *Site) StateDir() string {
+	return filepath.Join(s.Dir, "state")
+}
+
+// Kubeconfig of the management API.
+func (s *Site) Kubeconfig() string {
+	return filepath.Join(s.StateDir(), "admin.kubeconfig")
+}
+
+// ApplianceLog is what the appliance writes to stderr.
+func (s *Site) ApplianceLog() string {
+	return filepath.Join(s.Dir, "slipway.log")
+}
+
+// configuration of the appliance, as a site's staff would write it.
+func (s *Site) configuration() ([]byte, error) {
+	loaders := filepath.Join(s.Dir, "loaders")
+	if err := os.MkdirAll(loaders, 0o755); err != nil {
+		return nil, fmt.Errorf("make loader directory: %w", err)
+	}
+	for _, name := range []string{"undionly.kpxe", "snponly.efi"} {
+		loader, err := os.ReadFile(filepath.Join("/usr/lib/ipxe", name))
+		if err != nil {
+			return nil, fmt.Errorf("read loader (package ipxe): %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(loaders, name), loader, 0o644); err != nil {
+			return nil, fmt.Errorf("write loader: %w", err)
+		}
+	}
+	return yaml.Marshal(map[string]any{
+		"domain": Domain,
+		"interfaces": map[string]any{bridgeName: map[string]any{
+			"addresses": Addresses(),
+			"dhcp":      map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199"},
+		}},
+		"releases": []string{s.Release},
+		"osImages": []string{s.OS},
+		"loaders":  loaders,
+	})
+}
+
+// StartAppliance runs `slipway up` in the site. Use it again after KillAppliance.
+func (s *Site) StartAppliance() error {
+	config, err := s.configuration()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.Dir, "slipway.yaml")
+	if err := os.WriteFile(path, config, 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	log, err := os.OpenFile(s.ApplianceLog(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open appliance log: %w", err)
+	}
+	defer log.Close()
+	s.appliance = exec.Command(s.Slipway, "up", "--state-dir", s.StateDir(), "--config", path)
+	s.appliance.Stdout, s.appliance.Stderr = log, log
+	s.appliance.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.appliance.Start(); err != nil {
+		return fmt.Errorf("start appliance: %w", err)
+	}
+	s.ended = make(chan error, 1)
+	go func(cmd *exec.Cmd, ended chan<- error) { ended <- cmd.Wait() }(s.appliance, s.ended)
+	return nil
+}
+
+// Ended gives the appliance's end, once.
+func (s *Site) Ended() <-chan error {
+	return s.ended
+}
+
+// KillAppliance is kill -9: nothing is told beforehand.
+func (s *Site) KillAppliance() error {
+	if err := s.appliance.Process.Kill(); err != nil {
+		return fmt.Errorf("kill appliance: %w", err)
+	}
+	<-s.ended
+	return nil
+}

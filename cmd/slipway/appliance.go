@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/slipway-io/slipway/mirror/registry"
+	"github.com/slipway-io/slipway/mirror/release"
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/controlplane"
+	"github.com/slipway-io/slipway/services/controlplane/driver/process"
+	"github.com/slipway-io/slipway/services/controlplane/management"
+	"github.com/slipway-io/slipway/services/controlplane/pki"
+	"github.com/slipway-io/slipway/services/run"
+	"github.com/slipway-io/slipway/services/web"
+)
+
+// appliance is what every part of `slipway up` is wired from.
+type appliance struct {
+	config   *api.Config
+	stateDir string
+	log      *slog.Logger
+
+	siteCA   *pki.SiteCA
+	serving  *pki.ServingCert
+	tokens   web.Tokens
+	registry *registry.Registry
+	releases *release.Store
+	imported []release.Release
+	driver   *process.Driver
+	changed  chan string
+	rest     *rest.Config
+}
+
+// open reads or makes what lies in the state directory and imports the releases.
+func open(ctx context.Context, config *api.Config, stateDir string, log *slog.Logger) (*appliance, error) {
+	a := &appliance{config: config, stateDir: stateDir, log: log, changed: make(chan string, 256)}
+	if err := a.openPKI(); err != nil {
+		return nil, err
+	}
+	a.registry = registry.New(registry.Config{Dir: a.path("registry"), Log: log.With("service", "registry")})
+	for _, dir := range config.Releases {
+		releases, err := release.Import(ctx, dir, a.registry, log)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("import release from %s: %w", dir, err), a.registry.Close())
+		}
+		a.imported = append(a.imported, releases...)
+	}
+	a.releases = release.New(a.registry, a.path("content"), log)
+	self, err := os.Executable()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("find own executable: %w", err), a.registry.Close())
+	}
+	a.driver = process.New(process.Config{
+		StateDir: stateDir,
+		Images:   a.releases,
+		Shim:     []string{self, "shim"},
+		OnChange: a.controlPlaneChanged,
+		Log:      log,
+	})
+	return a, nil
+}
+
+func (a *appliance) openPKI() (err error) {
+	dir := a.path("pki")
+	if a.siteCA, err = pki.OpenSiteCA(dir, time.Now); err != nil {
+		return err
+	}
+	names := []string{"slipway." + a.config.Domain, "registry." + a.config.Domain, "localhost"}
+	addresses := append(a.config.SiteAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())
+	if a.serving, err = a.siteCA.ServingCert(names, addresses); err != nil {
+		return err
+	}
+	key, err := pki.OpenSiteKey(dir)
+	if err != nil {
+		return err
+	}
+	a.tokens = web.NewTokens(key)
+	return nil
+}
+
+// controlPlaneChanged must not block the driver: a change that finds no room is found by the controller's next look.
+func (a *appliance) controlPlaneChanged(name string) {
+	select {
+	case a.changed <- name:
+	default:
+	}
+}
+
+func (a *appliance) close() {
+	if err := a.registry.Close(); err != nil {
+		a.log.Error("registry close", "err", err)
+	}
+}
+
+func (a *appliance) path(name string) string {
+	return filepath.Join(a.stateDir, name)
+}
+
+func (a *appliance) kubeconfigPath() string {
+	return a.path("admin.kubeconfig")
+}
+
+// startAPI runs the management control plane, or uses the given cluster.
+func (a *appliance) startAPI(ctx context.Context, kubeconfig string, group *run.Group) error {
+	group.Add("driver", a.driver.Run)
+	if kubeconfig != "" {
+		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil {
+			return fmt.Errorf("read kubeconfig %s: %w", kubeconfig, err)
+		}
+		a.rest = config
+		return nil
+	}
+	if len(a.imported) == 0 {
+		return errors.New("releases: the configuration names no release; the management API runs from one (or give --kubeconfig)")
+	}
+	site := a.config.SiteAddresses()
+	plane := management.New(management.Config{
+		StateDir: a.stateDir,
+		Spec: controlplane.Spec{
+			APIHost:          site[0].String(),
+			APIPort:          a.config.Ports.API,
+			AdvertiseAddress: site[0],
+			ServiceCIDRs:     []netip.Prefix{managementServices(site[0])},
+			ExtraSANs:        append([]string{"slipway." + a.config.Domain}, texts(site)...),
+		},
+		Images:  a.imported[len(a.imported)-1].Components,
+		Driver:  a.driver,
+		Renewed: a.writeKubeconfig,
+		Now:     time.Now,
+		Log:     a.log,
+	})
+	if err := plane.Start(ctx); err != nil {
+		return err
+	}
+	group.Add("management", plane.Run)
+	if err := a.writeKubeconfig(plane.AdminKubeconfig()); err != nil {
+		return err
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(plane.LocalKubeconfig())
+	if err != nil {
+		return fmt.Errorf("read own kubeconfig: %w", err)
+	}
+	a.rest = config
+	return nil
+}
+
+// managementServices is a network that nobody routes: nothing runs in the management cluster.
+func managementServices(site netip.Addr) netip.Prefix {
+	if site.Is4() {
+		return netip.MustParsePrefix("172.29.0.0/16")
+	}
+	return netip.MustParsePrefix("fd29::/112")
+}
+
+func (a *appliance) writeKubeconfig(text []byte) error {
+	if err := renameio.WriteFile(a.kubeconfigPath(), text, 0o600); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return nil
+}
+
+func texts(addresses []netip.Addr) []string {
+	var out []string
+	for _, address := range addresses {
+		out = append(out, address.String())
+	}
+	return out
+}
+
+// url of the appliance by address, because a host in its initramfs has no resolver yet.
+func (a *appliance) url(scheme string, port int) string {
+	return scheme + "://" + net.JoinHostPort(a.config.SiteAddresses()[0].String(), strconv.Itoa(port))
+}
+
+// ignitionURL is where nodes fetch their configuration.
+func (a *appliance) ignitionURL() string {
+	return a.url("https", a.config.Ports.HTTPS) + "/ignition"
+}
+
+func (a *appliance) registryHost() string {
+	return net.JoinHostPort("registry."+a.config.Domain, strconv.Itoa(a.config.Ports.Registry))
+}

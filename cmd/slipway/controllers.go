@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/slipway-io/slipway/mirror/release"
+	"github.com/slipway-io/slipway/services/agentapi"
+	"github.com/slipway-io/slipway/services/controllers/agent"
+	"github.com/slipway-io/slipway/services/controllers/agentcluster"
+	"github.com/slipway-io/slipway/services/controllers/agentmachine"
+	"github.com/slipway-io/slipway/services/controllers/capi"
+	"github.com/slipway-io/slipway/services/controllers/csr"
+	"github.com/slipway-io/slipway/services/controllers/dnsrecords"
+	"github.com/slipway-io/slipway/services/controllers/guest"
+	"github.com/slipway-io/slipway/services/controllers/hostedcluster"
+	"github.com/slipway-io/slipway/services/controllers/hostedcontrolplane"
+	"github.com/slipway-io/slipway/services/controllers/infraenv"
+	"github.com/slipway-io/slipway/services/controllers/nodepool"
+	"github.com/slipway-io/slipway/services/host"
+	"github.com/slipway-io/slipway/services/ignition"
+	"github.com/slipway-io/slipway/services/image"
+)
+
+// controllers registers every controller with the manager.
+func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *agentapi.Server, artifacts *image.Service, names *zones) (ignition.Payloads, error) {
+	kube, releases, requirements := mgr.GetClient(), releaseInfo{a.releases}, host.DefaultRequirements()
+	guests := guest.New(kube)
+	pools := &nodepool.Reconciler{
+		Client: kube, Releases: releases, Guests: guestClients{guests}, Now: time.Now,
+		Site: nodepool.Site{
+			IgnitionURL: a.ignitionURL(), CA: a.siteCA.PEM(), Registry: a.registryHost(),
+		},
+	}
+	set := []struct {
+		name       string
+		reconciler interface{ SetupWithManager(ctrl.Manager) error }
+	}{
+		{"infraenv", &infraenv.Reconciler{
+			Client: kube, Tokens: a.tokens, Images: diskImages{a, artifacts},
+			URLs: infraenv.URLs{HTTP: a.url("http", a.config.Ports.HTTP), HTTPS: a.url("https", a.config.Ports.HTTPS)},
+		}},
+		{"guest", guests},
+		{"agent", &agent.Reconciler{Client: kube, Seen: agents, Nodes: guests, Requirements: requirements}},
+		{"hostedcluster", &hostedcluster.Reconciler{Client: kube, Releases: releases, Now: time.Now}},
+		{"hostedcontrolplane", &hostedcontrolplane.Reconciler{
+			Client: kube, ControlPlanes: a.driver, Releases: releases, Guests: guests, Address: a.config.SiteAddresses()[0],
+			Changes: a.changed, Now: time.Now,
+		}},
+		{"nodepool", pools},
+		{"agentcluster", &agentcluster.Reconciler{Client: kube}},
+		{"agentmachine", &agentmachine.Reconciler{Client: kube, Live: mgr.GetAPIReader()}},
+		{"csr", &csr.Reconciler{Client: kube, Guests: guests}},
+		{"dnsrecords", &dnsrecords.Reconciler{Client: kube, Guests: guests, Zones: names, Site: a.config.SiteAddresses()}},
+	}
+	for _, one := range set {
+		if err := one.reconciler.SetupWithManager(mgr); err != nil {
+			return nil, fmt.Errorf("set up controller %s: %w", one.name, err)
+		}
+	}
+	if err := capi.Setup(ctx, mgr, capi.Options{}); err != nil {
+		return nil, err
+	}
+	return pools, nil
+}
+
+// guestClients adapts the hosted clusters' clients to what NodePools ask.
+type guestClients struct{ *guest.Clients }
+
+// Client implements nodepool.Guests.
+func (g guestClients) Client(_ context.Context, namespace, name string) (client.Client, error) {
+	return g.Clients.Client(types.NamespacedName{Namespace: namespace, Name: name})
+}
+
+// releaseInfo adapts the release store to what controllers ask.
+type releaseInfo struct{ store *release.Store }
+
+// ReleaseVersion implements hostedcluster.Releases.
+func (r releaseInfo) ReleaseVersion(ctx context.Context, image string) (string, error) {
+	resolved, err := r.store.Resolve(ctx, image)
+	if err != nil {
+		return "", err
+	}
+	return resolved.Version, nil
+}
+
+// ReleaseComponents implements hostedcontrolplane.Releases.
+func (r releaseInfo) ReleaseComponents(ctx context.Context, image string) (string, map[string]string, error) {
+	resolved, err := r.store.Resolve(ctx, image)
+	if err != nil {
+		return "", nil, err
+	}
+	return resolved.Version, resolved.Components, nil
+}
+
+// LayerDigests implements nodepool.Releases.
+func (r releaseInfo) LayerDigests(ctx context.Context, ref string) ([]string, error) {
+	return r.store.LayerDigests(ctx, ref)
+}

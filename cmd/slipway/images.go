@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+
+	"github.com/slipway-io/slipway/services/agentapi"
+	"github.com/slipway-io/slipway/services/controllers/infraenv"
+	"github.com/slipway-io/slipway/services/ignition"
+	"github.com/slipway-io/slipway/services/image"
+)
+
+const agentArchitecture = "x86_64"
+
+// images are the files that hosts are given.
+type images struct {
+	systems []*image.OS
+	agent   *image.Agent
+}
+
+func (a *appliance) openImages(ctx context.Context) (*images, error) {
+	opened := &images{}
+	for _, dir := range a.config.OSImages {
+		system, err := image.OpenOS(dir)
+		if err != nil {
+			return nil, err
+		}
+		last := time.Now()
+		err = system.Verify(ctx, a.path("verified.json"), func(file string, done, total int64) {
+			if time.Since(last) > 2*time.Second {
+				last = time.Now()
+				a.log.Info("machine OS is verified", "file", file, "percent", 100*done/max(total, 1))
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("verify machine OS %s: %w", dir, err)
+		}
+		opened.systems = append(opened.systems, system)
+	}
+	path := a.config.Agent
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find own executable: %w", err)
+		}
+		path = filepath.Join(filepath.Dir(self), "slipway-agent")
+	}
+	agent, err := image.OpenAgent(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open slipway-agent (configuration key agent): %w", err)
+	}
+	opened.agent = agent
+	return opened, nil
+}
+
+// agentBinary is where hosts get slipway-agent from.
+func (a *appliance) agentBinary(opened *images) ignition.Binary {
+	return ignition.Binary{URL: a.url("https", a.config.Ports.HTTPS) + "/boot-artifacts/agent?arch=" + agentArchitecture, Hash: opened.agent.Hash()}
+}
+
+func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image.Service, error) {
+	return image.New(image.Config{
+		OSImages:  opened.systems,
+		Agents:    map[string]*image.Agent{agentArchitecture: opened.agent},
+		Addresses: a.config.SiteAddresses(),
+		HTTPPort:  a.config.Ports.HTTP,
+		InfraEnvs: decisions{lookup},
+		Tokens:    a.tokens,
+		Discovery: func(_ context.Context, env *agentv1beta1.InfraEnv) ([]byte, error) { return a.discovery(opened, env) },
+		Log:       a.log,
+	})
+}
+
+// discovery is the Ignition of the live OS of an InfraEnv.
+func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv) ([]byte, error) {
+	return ignition.Discovery(ignition.DiscoveryInput{
+		InfraEnvID: string(env.UID),
+		Token:      a.tokens.InfraEnv(string(env.UID)),
+		ServiceURL: a.url("https", a.config.Ports.HTTPS),
+		SiteCA:     a.siteCA.PEM(),
+		Agent:      a.agentBinary(opened),
+		SSHKey:     env.Spec.SSHAuthorizedKey,
+		NTPSources: env.Spec.AdditionalNTPSources,
+		Override:   []byte(env.Spec.IgnitionConfigOverride),
+	})
+}
+
+// decisions adapts the controllers' lookup to what the image service asks.
+type decisions struct{ infraenv.Lookup }
+
+// BootDecision implements image.InfraEnvs.
+func (d decisions) BootDecision(ctx context.Context, mac net.HardwareAddr, uuid string) (image.Decision, error) {
+	local, env, err := d.Lookup.BootDecision(ctx, mac.String(), uuid)
+	return image.Decision{Local: local, InfraEnv: env}, err
+}
+
+// diskImages adapts the image service to what agents and InfraEnvs ask.
+type diskImages struct {
+	appliance *appliance
+	service   *image.Service
+}
+
+// Disk implements agentapi.Images.
+func (d diskImages) Disk(arch, version string) (agentapi.Disk, error) {
+	system, err := d.system(arch, version)
+	if err != nil {
+		return agentapi.Disk{}, err
+	}
+	return agentapi.Disk{
+		URL:              d.appliance.url("https", d.appliance.config.Ports.HTTPS) + "/boot-artifacts/disk?arch=" + system.CPUArchitecture + "&version=" + system.Version,
+		SHA256:           system.Disk.UncompressedSHA256,
+		Size:             system.Disk.UncompressedSize,
+		CompressedSHA256: system.Disk.SHA256,
+		CompressedSize:   system.Disk.Size,
+	}, nil
+}
+
+// Version implements infraenv.Images.
+func (d diskImages) Version(arch, want string) (string, error) {
+	system, err := d.system(arch, want)
+	if err != nil {
+		return "", err
+	}
+	return system.Version, nil
+}
+
+func (d diskImages) system(arch, version string) (*image.OS, error) {
+	system, ok := d.service.OS(version, arch)
+	if !ok {
+		return nil, fmt.Errorf("no machine OS %q for %s: osImages in the configuration names those that there are", version, arch)
+	}
+	return system, nil
+}
+
+// pointers adapts the Ignition package to what agents' installations ask.
+type pointers struct {
+	appliance *appliance
+	agent     ignition.Binary
+}
+
+func (a *appliance) pointers(opened *images) pointers {
+	return pointers{a, a.agentBinary(opened)}
+}
+
+// Pointer implements agentapi.Ignition.
+func (p pointers) Pointer(_ context.Context, in agentapi.Pointer) ([]byte, error) {
+	return ignition.Pointer(ignition.PointerInput{
+		Source: ignition.Source{
+			URL:     p.appliance.ignitionURL(),
+			Token:   in.Token,
+			Headers: in.Headers,
+			CA:      p.appliance.siteCA.PEM(),
+		},
+		InfraEnvID: in.InfraEnvID,
+		HostID:     in.HostID,
+		ServiceURL: p.appliance.url("https", p.appliance.config.Ports.HTTPS),
+		HostToken:  in.HostToken,
+		NodeName:   in.NodeName,
+		ProviderID: in.ProviderID,
+		Agent:      p.agent,
+		Overrides:  in.Overrides,
+	})
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/run"
+)
+
+type upFlags struct {
+	stateDir, config, kubeconfig, logLevel string
+}
+
+func upCommand() *cobra.Command {
+	f := &upFlags{}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the appliance",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context()) },
+	}
+	cmd.Flags().StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory for everything that the appliance keeps")
+	cmd.Flags().StringVar(&f.config, "config", "/etc/slipway/slipway.yaml", "configuration file")
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "use this cluster for the API instead of running an own one")
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (f *upFlags) run(ctx context.Context) error {
+	started := time.Now()
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	config, err := api.ReadConfig(f.config)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(checkInterfaces(config), checkPorts(ctx, config, f.kubeconfig == "")); err != nil {
+		return err
+	}
+	unlock, err := lockStateDir(f.stateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	a, err := open(ctx, config, f.stateDir, log)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	group := run.New(log)
+	if err := a.startAPI(ctx, f.kubeconfig, group); err != nil {
+		return err
+	}
+	if err := a.wire(ctx, group); err != nil {
+		return err
+	}
+	log.Info("appliance is up", "after", time.Since(started).Round(time.Millisecond), "kubeconfig", a.kubeconfigPath(), "site", config.Domain)
+	err = group.Run(ctx)
+	log.Info("appliance stops, hosted control planes go on")
+	return err
+}
+
+// checkInterfaces finds what the configuration names on this machine before anything is started.
+func checkInterfaces(config *api.Config) error {
+	var faults []error
+	for _, name := range config.InterfaceNames() {
+		nic, err := net.InterfaceByName(name)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("interfaces.%s: no such interface on this machine: %s", name, interfaceNames()))
+			continue
+		}
+		addresses, err := nic.Addrs()
+		if err != nil {
+			faults = append(faults, fmt.Errorf("interfaces.%s: read addresses: %w", name, err))
+			continue
+		}
+		for _, want := range config.Interfaces[name].Addresses {
+			if !hasAddress(addresses, want.Addr()) {
+				faults = append(faults, fmt.Errorf("interfaces.%s: address %s is not on the interface, which has %v", name, want.Addr(), addresses))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func hasAddress(addresses []net.Addr, want netip.Addr) bool {
+	for _, address := range addresses {
+		if prefix, err := netip.ParsePrefix(address.String()); err == nil && prefix.Addr().WithZone("") == want {
+			return true
+		}
+	}
+	return false
+}
+
+func interfaceNames() string {
+	nics, err := net.Interfaces()
+	if err != nil {
+		return "reading the list: " + err.Error()
+	}
+	text := "there are"
+	for _, nic := range nics {
+		text += " " + nic.Name
+	}
+	return text
+}
+
+// checkPorts refuses a taken port before anything is written. The management API's own port may be held by its
+// control plane, which outlives the appliance.
+func checkPorts(ctx context.Context, config *api.Config, ownAPI bool) error {
+	var faults []error
+	var listen net.ListenConfig
+	for _, port := range []struct {
+		key    string
+		number int
+	}{{"http", config.Ports.HTTP}, {"https", config.Ports.HTTPS}, {"registry", config.Ports.Registry}, {"dns", config.Ports.DNS}} {
+		listener, err := listen.Listen(ctx, "tcp", ":"+strconv.Itoa(port.number))
+		if err != nil {
+			faults = append(faults, fmt.Errorf("ports.%s: %w: see what holds it with `ss -lntp sport = :%d`, or give another port", port.key, err, port.number))
+			continue
+		}
+		faults = append(faults, listener.Close())
+	}
+	if ownAPI && config.Ports.API == config.Ports.HTTPS {
+		faults = append(faults, errors.New("ports.api: the same as ports.https"))
+	}
+	return errors.Join(faults...)
+}
+
+// lockStateDir keeps a second appliance off the same state.
+func lockStateDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make state directory: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("close state directory to others: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("lock %s: another `slipway up` uses this state directory: %w", dir, err)
+	}
+	return func() { lock.Close() }, nil
+}

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+const good = `
+domain: rack7.example.com
+interfaces:
+  eno1:
+    addresses: [10.7.0.2/24, "fd07::2/64"]
+    dhcp: {mode: server, pool: 10.7.0.50-10.7.0.199, leaseTime: 2h}
+dns: {forward: [10.1.1.1, "2001:db8::1"]}
+`
+
+func TestParseConfig(t *testing.T) {
+	config, err := ParseConfig([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := config.SiteAddresses(); len(got) != 2 || got[0] != netip.MustParseAddr("10.7.0.2") || got[1] != netip.MustParseAddr("fd07::2") {
+		t.Errorf("site addresses %v", got)
+	}
+	if config.Ports.HTTPS != 8443 || config.Interfaces["eno1"].DHCP.LeaseTime.Duration != 2*time.Hour {
+		t.Errorf("%+v", config)
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	for name, one := range map[string]struct{ old, new, want string }{
+		"unknown key":        {"domain:", "domian: x\ndomain:", `unknown field "domian"`},
+		"unknown nested key": {"leaseTime: 2h", "lease: 2h", `unknown field "lease"`},
+		"no domain":          {"domain: rack7.example.com", "", "domain"},
+		"bad domain":         {"rack7.example.com", "Rack_7", "domain"},
+		"no interfaces":      {good[strings.Index(good, "interfaces"):], "", "at least one interface"},
+		"no address":         {`[10.7.0.2/24, "fd07::2/64"]`, "[]", "at least one address"},
+		"bad address":        {"10.7.0.2/24", "10.7.0.2", "no '/'"},
+		"bad mode":           {"mode: server", "mode: serve", `"serve" is none of`},
+		"pool outside":       {"10.7.0.50-", "10.6.0.50-", "10.6.0.50 is outside 10.7.0.0/24"},
+		"pool backwards":     {"10.7.0.50-10.7.0.199", "10.7.0.199-10.7.0.50", "comes after"},
+		"pool no range":      {"10.7.0.50-10.7.0.199", "10.7.0.50", "is not a range"},
+		"pools overlap":      {"10.7.0.50-10.7.0.199", `"10.7.0.50-10.7.0.99, 10.7.0.99-10.7.0.120"`, "overlaps"},
+		"same ports":         {"dns:", "ports: {http: 8443}\ndns:", "taken by"},
+		"port too high":      {"dns:", "ports: {http: 70000}\ndns:", "70000 is not a port"},
+		"dhcp without ipv4":  {`[10.7.0.2/24, "fd07::2/64"]`, `["fd07::2/64"]`, "needs an IPv4 address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(good, one.old, one.new, 1)
+			if text == good {
+				t.Fatal("the fault was not put in")
+			}
+			_, err := ParseConfig([]byte(text))
+			if err == nil || !strings.Contains(err.Error(), one.want) {
+				t.Errorf("%v, want it to contain %q", err, one.want)
+			}
+		})
+	}
+}
+
+func TestPaused(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for text, want := range map[string]struct {
+		paused bool
+		wait   time.Duration
+		fault  bool
+	}{
+		"":                     {},
+		"true":                 {paused: true},
+		"True":                 {paused: true},
+		"false":                {},
+		"2026-01-01T01:00:00Z": {paused: true, wait: time.Hour},
+		"2025-01-01T00:00:00Z": {},
+		"tomorrow":             {fault: true},
+	} {
+		wait, paused, err := Paused(&text, now)
+		if paused != want.paused || wait != want.wait || (err != nil) != want.fault {
+			t.Errorf("%q: %v, %v, %v, want %+v", text, wait, paused, err, want)
+		}
+	}
+	if _, paused, err := Paused(nil, now); paused || err != nil {
+		t.Error("nothing pauses")
+	}
+}

@@ -1,0 +1,117 @@
+package hostedcontrolplane
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/slipway-io/slipway/services/controlplane"
+)
+
+// Ports for hosted APIs that nobody chose a port for, both ends included.
+const firstPort, lastPort = 30000, 30999
+
+// spec translates the API's words into the control plane's.
+func (r *Reconciler) spec(plane *hypershiftv1beta1.HostedControlPlane) controlplane.Spec {
+	spec := controlplane.Spec{
+		Name:             plane.Namespace,
+		Namespace:        plane.Namespace,
+		ClusterName:      plane.Name,
+		BaseDomain:       plane.Spec.DNS.BaseDomain,
+		APIHost:          plane.Status.ControlPlaneEndpoint.Host,
+		APIPort:          int(plane.Status.ControlPlaneEndpoint.Port),
+		AdvertiseAddress: r.Address,
+		Issuer:           plane.Spec.IssuerURL,
+	}
+	if address, err := netip.ParseAddr(spec.APIHost); err == nil {
+		spec.AdvertiseAddress = address
+	}
+	if plane.Spec.KubeAPIServerDNSName != "" {
+		spec.ExtraSANs = append(spec.ExtraSANs, plane.Spec.KubeAPIServerDNSName)
+	}
+	for _, network := range plane.Spec.Networking.ServiceNetwork {
+		spec.ServiceCIDRs = append(spec.ServiceCIDRs, prefix(network.CIDR.String()))
+	}
+	for _, network := range plane.Spec.Networking.ClusterNetwork {
+		spec.ClusterCIDRs = append(spec.ClusterCIDRs, prefix(network.CIDR.String()))
+	}
+	return spec.Defaulted()
+}
+
+// prefix of a network that the API server has checked; an invalid one is refused by Spec.Validate.
+func prefix(text string) netip.Prefix {
+	parsed, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return parsed
+}
+
+// choosePort writes the endpoint at once and alone, so that no second cluster is given the same port.
+func (r *Reconciler) choosePort(ctx context.Context, plane *hypershiftv1beta1.HostedControlPlane) error {
+	r.ports.Lock()
+	defer r.ports.Unlock()
+	list := &hypershiftv1beta1.HostedControlPlaneList{}
+	if err := r.Client.List(ctx, list); err != nil {
+		return fmt.Errorf("list control planes: %w", err)
+	}
+	host, wanted := published(plane)
+	if host == "" {
+		host = r.Address.String()
+	}
+	port, err := pickPort(wanted, plane, list.Items)
+	if err != nil {
+		note(plane, hypershiftv1beta1.InfrastructureReady, "False", hypershiftv1beta1.InfraStatusFailureReason, err.Error())
+		return err
+	}
+	before := plane.DeepCopy()
+	plane.Status.ControlPlaneEndpoint = hypershiftv1beta1.APIEndpoint{Host: host, Port: port}
+	if err := r.Client.Status().Patch(ctx, plane, client.MergeFrom(before)); err != nil {
+		return fmt.Errorf("write endpoint of %s: %w", plane.Name, err)
+	}
+	// The next choice reads the cache: it has to have seen this one.
+	return wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+		seen := &hypershiftv1beta1.HostedControlPlane{}
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(plane), seen); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		return seen.Status.ControlPlaneEndpoint.Port == port, nil
+	})
+}
+
+// published is what the HostedCluster asks for its API service.
+func published(plane *hypershiftv1beta1.HostedControlPlane) (host string, port int32) {
+	for _, service := range plane.Spec.Services {
+		if service.Service == hypershiftv1beta1.APIServer && service.NodePort != nil {
+			return service.NodePort.Address, service.NodePort.Port
+		}
+	}
+	return "", 0
+}
+
+// pickPort gives the wanted port, or the first free one.
+func pickPort(wanted int32, plane *hypershiftv1beta1.HostedControlPlane, others []hypershiftv1beta1.HostedControlPlane) (int32, error) {
+	taken := map[int32]string{}
+	for _, other := range others {
+		if other.UID != plane.UID {
+			taken[other.Status.ControlPlaneEndpoint.Port] = other.Namespace + "/" + other.Name
+		}
+	}
+	if wanted != 0 {
+		if owner, is := taken[wanted]; is {
+			return 0, fmt.Errorf("spec.services: port %d of the API is taken by %s", wanted, owner)
+		}
+		return wanted, nil
+	}
+	for port := int32(firstPort); port <= lastPort; port++ {
+		if _, is := taken[port]; !is {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("no free port for the API between %d and %d", firstPort, lastPort)
+}

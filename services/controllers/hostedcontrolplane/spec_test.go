@@ -1,0 +1,65 @@
+package hostedcontrolplane
+
+import (
+	"fmt"
+	"testing"
+
+	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/slipway-io/slipway/services/controlplane"
+)
+
+func plane(uid string, port int32) hypershiftv1beta1.HostedControlPlane {
+	return hypershiftv1beta1.HostedControlPlane{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "clusters-" + uid, Name: uid, UID: types.UID(uid)},
+		Status:     hypershiftv1beta1.HostedControlPlaneStatus{ControlPlaneEndpoint: hypershiftv1beta1.APIEndpoint{Port: port}},
+	}
+}
+
+func TestPickPort(t *testing.T) {
+	full := make([]hypershiftv1beta1.HostedControlPlane, 0, lastPort-firstPort+1)
+	for port := int32(firstPort); port <= lastPort; port++ {
+		full = append(full, plane(fmt.Sprint("c", port), port))
+	}
+	for name, one := range map[string]struct {
+		wanted int32
+		others []hypershiftv1beta1.HostedControlPlane
+		want   int32
+	}{
+		"first":             {0, nil, firstPort},
+		"next":              {0, []hypershiftv1beta1.HostedControlPlane{plane("a", firstPort), plane("b", firstPort+1)}, firstPort + 2},
+		"gap":               {0, []hypershiftv1beta1.HostedControlPlane{plane("b", firstPort+1)}, firstPort},
+		"wanted":            {31443, []hypershiftv1beta1.HostedControlPlane{plane("a", firstPort)}, 31443},
+		"wanted and taken":  {31443, []hypershiftv1beta1.HostedControlPlane{plane("a", 31443)}, 0},
+		"own is not taken":  {31443, []hypershiftv1beta1.HostedControlPlane{plane("me", 31443)}, 31443},
+		"nothing is free":   {0, full, 0},
+		"without a port":    {0, []hypershiftv1beta1.HostedControlPlane{plane("a", 0)}, firstPort},
+		"wanted beside all": {443, full, 443},
+	} {
+		t.Run(name, func(t *testing.T) {
+			me := plane("me", 0)
+			got, err := pickPort(one.wanted, &me, one.others)
+			if got != one.want || (err == nil) != (one.want != 0) {
+				t.Errorf("%d, %v, want %d", got, err, one.want)
+			}
+		})
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	status := controlplane.Status{Components: []controlplane.ComponentStatus{
+		{Name: "etcd", Ready: true}, {Name: "kube-apiserver", Message: "exit status 1"}, {Name: "kube-scheduler"},
+	}}
+	if got, want := waiting(status), "Waiting for kube-apiserver (exit status 1), kube-scheduler"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if degraded(status) != metav1.ConditionFalse {
+		t.Error("a first start is no degradation")
+	}
+	status.Components[1].Restarts = 1
+	if degraded(status) != metav1.ConditionTrue {
+		t.Error("a component that does not come back is a degradation")
+	}
+}

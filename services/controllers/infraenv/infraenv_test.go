@@ -1,0 +1,190 @@
+package infraenv_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	"github.com/openshift/assisted-service/models"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/controllers/infraenv"
+)
+
+type tokens struct{}
+
+func (tokens) InfraEnv(uid string) string { return "t-" + uid }
+
+type images struct{}
+
+func (images) Version(arch, want string) (string, error) {
+	if arch != "x86_64" || want != "" && want != "12.7" {
+		return "", errors.New("there is no machine OS " + want + " for " + arch)
+	}
+	return "12.7", nil
+}
+
+const uid = "aaaaaaaa-0000-4000-8000-000000000001"
+
+var name = types.NamespacedName{Namespace: "slipway", Name: "default"}
+
+func infraEnv(change func(*agentv1beta1.InfraEnvSpec)) *agentv1beta1.InfraEnv {
+	e := &agentv1beta1.InfraEnv{
+		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: uid, Generation: 1},
+		Spec:       agentv1beta1.InfraEnvSpec{PullSecretRef: &corev1.LocalObjectReference{Name: "pull"}},
+	}
+	if change != nil {
+		change(&e.Spec)
+	}
+	return e
+}
+
+func memory(t *testing.T, objects ...client.Object) client.Client {
+	t.Helper()
+	scheme, err := api.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&agentv1beta1.InfraEnv{}, &agentv1beta1.Agent{}).WithObjects(objects...).Build()
+}
+
+func pullSecret(data string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: "pull"}, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(data)},
+	}
+}
+
+func reconcile(t *testing.T, c client.Client) *agentv1beta1.InfraEnv {
+	t.Helper()
+	r := &infraenv.Reconciler{
+		Client: c, Tokens: tokens{}, Images: images{},
+		URLs: infraenv.URLs{HTTP: "http://[fd00::2]:8080", HTTPS: "https://[fd00::2]:8443"},
+	}
+	for range 2 {
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := &agentv1beta1.InfraEnv{}
+	if err := c.Get(t.Context(), name, found); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestArtifacts(t *testing.T) {
+	status := reconcile(t, memory(t, infraEnv(nil), pullSecret("{}"))).Status
+	want := agentv1beta1.BootArtifacts{
+		KernelURL:     "http://[fd00::2]:8080/boot-artifacts/kernel?arch=x86_64&version=12.7",
+		RootfsURL:     "http://[fd00::2]:8080/boot-artifacts/rootfs?arch=x86_64&version=12.7",
+		InitrdURL:     "http://[fd00::2]:8080/images/" + uid + "/pxe-initrd?api_key=t-" + uid + "&arch=x86_64&version=12.7",
+		IpxeScriptURL: "http://[fd00::2]:8080/api/assisted-install/v2/infra-envs/" + uid + "/downloads/files?api_key=t-" + uid + "&file_name=ipxe-script",
+	}
+	if status.BootArtifacts != want {
+		t.Errorf("%+v", status.BootArtifacts)
+	}
+	if status.CreatedTime == nil || status.ISODownloadURL != "" || status.AgentLabelSelector.MatchLabels[api.InfraEnvLabel] != "default" ||
+		status.Conditions[0].Reason != agentv1beta1.ImageCreatedReason {
+		t.Errorf("%+v", status)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	for problem, c := range map[string]struct {
+		change func(*agentv1beta1.InfraEnvSpec)
+		secret string
+	}{
+		"ignitionConfigOverride: unexpected end":                      {func(s *agentv1beta1.InfraEnvSpec) { s.IgnitionConfigOverride = "{" }, "{}"},
+		"ignitionConfigOverride: ignition.version":                    {func(s *agentv1beta1.InfraEnvSpec) { s.IgnitionConfigOverride = "{}" }, "{}"},
+		"there is no machine OS  for aarch64":                         {func(s *agentv1beta1.InfraEnvSpec) { s.CpuArchitecture = "arm64" }, "{}"},
+		"there is no machine OS 9 for x86_64":                         {func(s *agentv1beta1.InfraEnvSpec) { s.OSImageVersion = "9" }, "{}"},
+		"pullSecretRef: name a Secret":                                {func(s *agentv1beta1.InfraEnvSpec) { s.PullSecretRef = nil }, "{}"},
+		"pullSecretRef: there is no Secret slipway/none":              {func(s *agentv1beta1.InfraEnvSpec) { s.PullSecretRef.Name = "none" }, "{}"},
+		"pullSecretRef: key .dockerconfigjson of Secret slipway/pull": {nil, "no"},
+		`operation "delete" of "quiet"`: {func(s *agentv1beta1.InfraEnvSpec) {
+			s.KernelArguments = []agentv1beta1.KernelArgument{{Operation: "delete", Value: "quiet"}}
+		}, "{}"},
+	} {
+		status := reconcile(t, memory(t, infraEnv(c.change), pullSecret(c.secret))).Status
+		condition := status.Conditions[0]
+		if condition.Reason != agentv1beta1.ImageCreationErrorReason || !strings.Contains(condition.Message, problem) || status.CreatedTime != nil {
+			t.Errorf("%s: %s %s", problem, condition.Reason, condition.Message)
+		}
+	}
+}
+
+func agent(id, mac, state string, stage models.HostStage, bound bool) *agentv1beta1.Agent {
+	a := &agentv1beta1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "slipway", Name: id, Labels: map[string]string{api.InfraEnvLabel: "default"}}}
+	a.Status.Inventory.Interfaces = []agentv1beta1.HostInterface{{MacAddress: mac}}
+	a.Status.DebugInfo.State = state
+	a.Status.Progress.CurrentStage = stage
+	if bound {
+		a.Spec.ClusterDeploymentName = &agentv1beta1.ClusterReference{Name: "demo"}
+	}
+	return a
+}
+
+func TestDeletionWaitsForBoundHosts(t *testing.T) {
+	e := infraEnv(nil)
+	e.Finalizers = []string{infraenv.Finalizer}
+	deleted := metav1.NewTime(time.Now())
+	e.DeletionTimestamp = &deleted
+	busy := agent("h1", "", api.StateAddedToExistingCluster, "", true)
+	c := memory(t, e, busy)
+	if reconcile(t, c) == nil {
+		t.Fatal("the InfraEnv of a bound host is gone")
+	}
+	if err := c.Delete(context.Background(), busy); err != nil {
+		t.Fatal(err)
+	}
+	if reconcile(t, c) != nil {
+		t.Error("the InfraEnv stays")
+	}
+}
+
+func TestBootDecision(t *testing.T) {
+	c := memory(t, infraEnv(nil),
+		agent("11111111-0000-4000-8000-000000000001", "52:54:00:00:00:0a", api.StateAddedToExistingCluster, models.HostStageDone, true),
+		agent("11111111-0000-4000-8000-000000000002", "52:54:00:00:00:0b", api.StateInstallingInProgress, models.HostStageRebooting, true),
+		agent("11111111-0000-4000-8000-000000000003", "52:54:00:00:00:0c", api.StateInstallingInProgress, models.HostStageWritingImageToDisk, true),
+		agent("11111111-0000-4000-8000-000000000004", "52:54:00:00:00:0d", api.StateReclaimingRebooting, "", false),
+	)
+	lookup := infraenv.Lookup{Client: c}
+	for _, one := range []struct {
+		mac, uuid string
+		local     bool
+	}{
+		{"52:54:00:00:00:0A", "", true}, {"52-54-00-00-00-0a", "", true}, {"", "11111111-0000-4000-8000-000000000001", true},
+		{"52:54:00:00:00:0b", "", true}, {"52:54:00:00:00:0c", "", false}, {"52:54:00:00:00:0d", "", false}, {"52:54:00:00:00:ff", "", false},
+	} {
+		local, found, err := lookup.BootDecision(t.Context(), one.mac, one.uuid)
+		if err != nil || local != one.local || found == nil || found.Name != "default" {
+			t.Errorf("%s%s: local %t, infraenv %v, %v", one.mac, one.uuid, local, found, err)
+		}
+	}
+	if found, err := lookup.ByUID(t.Context(), uid); err != nil || found.Name != "default" {
+		t.Errorf("by uid: %v", err)
+	}
+	if _, err := lookup.ByUID(t.Context(), "other"); !apierrors.IsNotFound(err) {
+		t.Errorf("by a uid that is none: %v", err)
+	}
+	if found, err := (infraenv.Lookup{Client: c, DefaultName: "slipway/default"}).Default(t.Context()); err != nil || found.UID != uid {
+		t.Errorf("default: %v", err)
+	}
+	if _, err := (infraenv.Lookup{Client: memory(t)}).Default(t.Context()); !apierrors.IsNotFound(err) {
+		t.Errorf("default of none: %v", err)
+	}
+}

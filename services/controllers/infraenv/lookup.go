@@ -1,0 +1,117 @@
+package infraenv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/host"
+)
+
+// Lookup finds InfraEnvs and decides what a machine boots; it reads from the manager's cache.
+type Lookup struct {
+	Client client.Reader
+	// DefaultName is namespace/name of the InfraEnv that takes unknown machines; empty takes the only one.
+	DefaultName string
+}
+
+func notFound(name string) error {
+	return apierrors.NewNotFound(schema.GroupResource{Group: agentv1beta1.Group, Resource: "infraenvs"}, name)
+}
+
+// ByUID finds the InfraEnv with this metadata.uid, else apierrors.IsNotFound.
+func (l Lookup) ByUID(ctx context.Context, uid string) (*agentv1beta1.InfraEnv, error) {
+	all := &agentv1beta1.InfraEnvList{}
+	if err := l.Client.List(ctx, all); err != nil {
+		return nil, fmt.Errorf("list infraenvs: %w", err)
+	}
+	for i := range all.Items {
+		if string(all.Items[i].UID) == uid {
+			return &all.Items[i], nil
+		}
+	}
+	return nil, notFound(uid)
+}
+
+// Default is the InfraEnv of machines that nobody knows, else apierrors.IsNotFound.
+func (l Lookup) Default(ctx context.Context) (*agentv1beta1.InfraEnv, error) {
+	if l.DefaultName != "" {
+		namespace, name, ok := strings.Cut(l.DefaultName, "/")
+		if !ok {
+			return nil, fmt.Errorf("default infraenv %q is not namespace/name", l.DefaultName)
+		}
+		infraEnv := &agentv1beta1.InfraEnv{}
+		if err := l.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, infraEnv); err != nil {
+			return nil, fmt.Errorf("read default infraenv: %w", err)
+		}
+		return infraEnv, nil
+	}
+	all := &agentv1beta1.InfraEnvList{}
+	if err := l.Client.List(ctx, all); err != nil {
+		return nil, fmt.Errorf("list infraenvs: %w", err)
+	}
+	if len(all.Items) != 1 {
+		return nil, notFound(fmt.Sprintf("default (there are %d, and defaultInfraEnv names none)", len(all.Items)))
+	}
+	return &all.Items[0], nil
+}
+
+// BootDecision says whether the machine boots its own disk; infraEnv is the one that it is discovered with otherwise.
+// mac and uuid are as the firmware has them, either may be empty.
+func (l Lookup) BootDecision(ctx context.Context, mac, uuid string) (local bool, infraEnv *agentv1beta1.InfraEnv, err error) {
+	agent, err := l.machine(ctx, mac, uuid)
+	if err != nil {
+		return false, nil, err
+	}
+	if agent == nil {
+		infraEnv, err = l.Default(ctx)
+		return false, infraEnv, err
+	}
+	if host.Installed(agent) {
+		local = true
+	}
+	infraEnv = &agentv1beta1.InfraEnv{}
+	key := client.ObjectKey{Namespace: agent.Namespace, Name: agent.Labels[api.InfraEnvLabel]}
+	if err := l.Client.Get(ctx, key, infraEnv); err != nil {
+		if apierrors.IsNotFound(err) && local {
+			return true, nil, nil
+		}
+		return false, nil, fmt.Errorf("read infraenv %s of agent %s: %w", key, agent.Name, err)
+	}
+	return local, infraEnv, nil
+}
+
+// machine is the newest Agent with this MAC address, else the one whose id the UUID is; nil for an unknown machine.
+func (l Lookup) machine(ctx context.Context, mac, uuid string) (*agentv1beta1.Agent, error) {
+	if parsed, err := net.ParseMAC(mac); err == nil {
+		mac = parsed.String()
+	}
+	uuid = strings.ToLower(uuid)
+	all := &agentv1beta1.AgentList{}
+	if err := l.Client.List(ctx, all); err != nil {
+		return nil, fmt.Errorf("list agents: %w", err)
+	}
+	var byMAC, byUUID *agentv1beta1.Agent
+	for i := range all.Items {
+		agent := &all.Items[i]
+		if mac != "" && slices.Contains(host.MACs(agent.Status.Inventory), mac) &&
+			(byMAC == nil || byMAC.CreationTimestamp.Before(&agent.CreationTimestamp)) {
+			byMAC = agent
+		}
+		if uuid != "" && agent.Name == uuid {
+			byUUID = agent
+		}
+	}
+	if byMAC != nil {
+		return byMAC, nil
+	}
+	return byUUID, nil
+}

@@ -151,7 +151,10 @@ func (s *sessions) due(hostID string, plan host.Plan) (steps []host.StepType, in
 func (s *sessions) wrote(agent *agentv1beta1.Agent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of(agent.Name).latest = agent
+	one := s.of(agent.Name)
+	if one.latest == nil || one.latest.UID != agent.UID || version(agent) > version(one.latest) {
+		one.latest = agent
+	}
 }
 
 // newest prefers our own last write to an older copy of the same object.
@@ -162,11 +165,11 @@ func (s *sessions) newest(agent *agentv1beta1.Agent) *agentv1beta1.Agent {
 	if !is || one.latest == nil {
 		return agent
 	}
-	if one.latest.UID == agent.UID && version(one.latest) > version(agent) {
-		return one.latest.DeepCopy()
+	if one.latest.UID != agent.UID || version(agent) > version(one.latest) {
+		one.latest = nil
+		return agent
 	}
-	one.latest = nil
-	return agent
+	return one.latest.DeepCopy()
 }
 
 func version(agent *agentv1beta1.Agent) uint64 {

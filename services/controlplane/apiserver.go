@@ -27,18 +27,19 @@ func apiServer(spec Spec) Component {
 				"--kubelet-preferred-address-types=InternalIP,Hostname",
 			},
 		),
-		Env: goMemory("384MiB"),
+		Env: goMemory(100, "384MiB"),
 		Mounts: append(apiServerMounts(),
 			Mount{Name: "cluster-signer", Secret: pki.ClusterSigner, Keys: []string{pki.KeyCACert}},
 			Mount{Name: "kubelet-client", Secret: pki.KASKubeletClient, Reloads: true},
 		),
-		Ports:     []Port{{Name: "api", Number: spec.APIPort}},
-		Ready:     apiServerProbe("/readyz"),
-		Live:      apiServerProbe("/livez?exclude=etcd"),
-		After:     []string{Etcd},
-		MemoryMiB: 4096,
-		CPUMillis: 4000,
-		StopGrace: 30 * time.Second,
+		Ports:      []Port{{Name: "api", Number: spec.APIPort}},
+		Ready:      apiServerProbe("/readyz"),
+		Live:       apiServerProbe("/livez?exclude=etcd"),
+		After:      []string{Etcd},
+		HeavyStart: true,
+		MemoryMiB:  4096,
+		CPUMillis:  4000,
+		StopGrace:  30 * time.Second,
 	}
 }
 
@@ -124,7 +125,8 @@ func nodeMasks(clusterCIDRs []netip.Prefix) []string {
 	for _, cidr := range clusterCIDRs {
 		size, flag := 24, "--node-cidr-mask-size-ipv4="
 		if cidr.Addr().Is6() {
-			size, flag = 64, "--node-cidr-mask-size-ipv6="
+			// The allocator takes no more than 2^16 networks.
+			size, flag = min(64, cidr.Bits()+16), "--node-cidr-mask-size-ipv6="
 		}
 		if len(clusterCIDRs) == 1 {
 			flag = "--node-cidr-mask-size="

@@ -49,11 +49,15 @@ type Component struct {
 	// After names components that have to be ready before this one is started the first time.
 	After []string `json:"after,omitempty"`
 	Data  bool     `json:"data,omitempty"`
+	// HeavyStart tells that many starts at once only slow one another down.
+	HeavyStart bool `json:"heavyStart,omitempty"`
 	// Replicas is for drivers that can run more than one; 0 means 1.
 	Replicas int32 `json:"replicas,omitempty"`
 	// MemoryMiB and CPUMillis bound the component where the driver can; 0 means no bound.
 	MemoryMiB int64 `json:"memoryMiB,omitempty"`
 	CPUMillis int64 `json:"cpuMillis,omitempty"`
+	// CPUWeight is the component's share when there is too little for all, 100 being usual; 0 means 100.
+	CPUWeight int64 `json:"cpuWeight,omitempty"`
 	// StopGrace is how long the component has to end before it is killed; 0 means the driver's default.
 	StopGrace time.Duration `json:"stopGrace,omitempty"`
 }

@@ -24,7 +24,7 @@ func controllerManager(spec Spec) Component {
 				"--service-cluster-ip-range=" + joined(spec.ServiceCIDRs),
 			},
 		),
-		Env: goMemory("160MiB"),
+		Env: goMemory(50, "160MiB"),
 		Mounts: append(localMounts(pki.KCMServer, pki.KCMKubeconfig),
 			Mount{Name: "cluster-signer", Secret: pki.ClusterSigner, Keys: []string{pki.KeyCACert, pki.KeyCAKey}},
 			Mount{Name: "root-ca", Secret: pki.RootCA, Keys: []string{pki.KeyCACert}},
@@ -36,6 +36,7 @@ func controllerManager(spec Spec) Component {
 		After:     []string{KubeAPIServer},
 		MemoryMiB: 1024,
 		CPUMillis: 2000,
+		CPUWeight: backgroundWeight,
 		StopGrace: 10 * time.Second,
 	}
 	if len(spec.ClusterCIDRs) > 0 {

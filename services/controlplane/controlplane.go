@@ -1,6 +1,9 @@
 package controlplane
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // ManagementName is the name of the appliance's own control plane.
 const ManagementName = "management"
@@ -24,8 +27,12 @@ func withExtraArgs(spec Spec, components ...Component) []Component {
 	return components
 }
 
-// goMemory makes a Go program collect earlier than it would: control planes are idle most of the time
-// and many of them share a machine. limit is soft.
-func goMemory(limit string) []string {
-	return []string{"GOGC=50", "GOMEMLIMIT=" + limit}
+// backgroundWeight lets those who work behind the API wait for it when many control planes start.
+const backgroundWeight = 25
+
+// goMemory bounds what a Go program keeps before it collects: control planes are idle most of the time
+// and many of them share a machine. limit is soft. A percent below 100 trades processor time for
+// memory; measured with test/bench.
+func goMemory(percent int, limit string) []string {
+	return []string{"GOGC=" + strconv.Itoa(percent), "GOMEMLIMIT=" + limit}
 }

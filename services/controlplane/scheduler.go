@@ -12,7 +12,7 @@ func scheduler() Component {
 		Name:      KubeScheduler,
 		Image:     ImageKubernetes,
 		Command:   slices.Concat([]string{"$(IMAGE)/usr/bin/kube-scheduler"}, localServing(KubeScheduler)),
-		Env:       goMemory("96MiB"),
+		Env:       goMemory(50, "96MiB"),
 		Mounts:    localMounts(pki.SchedulerServer, pki.SchedulerKubeconfig),
 		Ports:     []Port{{Name: KubeScheduler}},
 		Ready:     localProbe(KubeScheduler),
@@ -20,6 +20,7 @@ func scheduler() Component {
 		After:     []string{KubeAPIServer},
 		MemoryMiB: 512,
 		CPUMillis: 1000,
+		CPUWeight: backgroundWeight,
 		StopGrace: 10 * time.Second,
 	}
 }

@@ -164,12 +164,13 @@ func checkTools() error {
 	return nil
 }
 
-// hashRecipe is the identity of a build: every file of the recipe and what the command line chooses.
+// hashRecipe is the identity of a build: every file of the recipe, except tests and texts, and what the command
+// line chooses.
 func hashRecipe(opts options) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, ignitionVersion, opts.kernel)
 	err := filepath.WalkDir(opts.recipe, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".md") {
 			return err
 		}
 		return hashFile(h, path, strings.TrimPrefix(path, opts.recipe))

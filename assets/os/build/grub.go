@@ -16,7 +16,7 @@ const (
 	grubEFI  = "/usr/lib/grub/x86_64-efi"
 
 	// Modules that both first stages carry: the boot partition holds nothing but the configuration.
-	grubModules = "part_gpt ext2 normal configfile source test true echo linux probe serial terminal minicmd reboot sleep"
+	grubModules = "part_gpt ext2 normal configfile test true echo linux probe serial terminal minicmd reboot sleep"
 )
 
 // grubImages makes both first stages. Their prefix names a partition but no disk: GRUB takes the disk that it was
@@ -35,22 +35,11 @@ func (b *builder) grubImages(ctx context.Context) error {
 		{"x86_64-efi", loader, []string{"fat", "efi_gop", "all_video"}},
 	} {
 		args := append([]string{"-O", image.format, "-p", "(,gpt3)/grub", "-o", image.out}, image.drivers...)
-		if err := b.run(ctx, "grub-mkimage", append(args, modulesOf(image.format)...)...); err != nil {
+		if err := b.run(ctx, "grub-mkimage", append(args, strings.Fields(grubModules)...)...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// modulesOf leaves out names that are commands of another module in this version of GRUB.
-func modulesOf(format string) []string {
-	var modules []string
-	for _, name := range strings.Fields(grubModules) {
-		if _, err := os.Stat(filepath.Join("/usr/lib/grub", format, name+".mod")); err == nil {
-			modules = append(modules, name)
-		}
-	}
-	return modules
 }
 
 // installBIOS does what grub-bios-setup does, without needing the image as a block device: boot.img goes into the

@@ -144,10 +144,13 @@ func (b *builder) initModules(ctx context.Context, tree string) error {
 		files = append(files, module)
 	}
 	sort.Strings(files)
-	for _, file := range files {
-		if err := b.run(ctx, "install", "-D", "-m", "0644", filepath.Join(from, file), filepath.Join(to, file)); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "cp", append([]string{"--parents", "--no-preserve=all", "-t", to}, files...)...)
+	cmd.Dir = from
+	if err := b.runCmd(cmd); err != nil {
+		return err
 	}
 	return b.depmod(ctx, tree, version)
 }
@@ -200,7 +203,7 @@ func (b *builder) initFiles(ctx context.Context, tree string) error {
 	}
 	for name, content := range map[string]string{
 		"etc/slipway-rootfs.sha256": digest + "\n",
-		"etc/passwd":                "root:x:0:0:root:/root:/bin/sh\n",
+		"etc/passwd":                "root:x:0:0:root:/:/bin/sh\n",
 		"etc/group":                 "root:x:0:\n",
 		"etc/hosts":                 "127.0.0.1 localhost\n::1 localhost\n",
 		"etc/nsswitch.conf":         "passwd: files\ngroup: files\nhosts: files dns\n",

@@ -98,9 +98,13 @@ func (b *builder) aptSources(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the package sources of this machine: %w", err)
 	}
+	return sourcesOf(string(out))
+}
+
+func sourcesOf(targets string) ([]string, error) {
 	var sources []string
 	seen := map[string]bool{}
-	for _, line := range strings.Split(string(out), "\n") {
+	for _, line := range strings.Split(targets, "\n") {
 		uri, release, ok := strings.Cut(line, " ")
 		entry := fmt.Sprintf("deb %s %s main", uri, release)
 		if !ok || seen[entry] || (release != suite && release != suite+"-updates" && release != suite+"-security") {
@@ -215,7 +219,7 @@ func (b *builder) requireModules(version string) error {
 
 func (b *builder) squash(ctx context.Context) error {
 	err := b.run(ctx, "mksquashfs", b.root, filepath.Join(b.out, "rootfs.img"), "-noappend", "-quiet", "-no-progress",
-		"-comp", "zstd", "-Xcompression-level", "15", "-b", "256K", "-xattrs")
+		"-comp", "zstd", "-Xcompression-level", "9", "-b", "256K", "-xattrs")
 	if err != nil {
 		return err
 	}

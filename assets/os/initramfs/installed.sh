@@ -12,35 +12,32 @@ mount_sysroot() {
     mount -t ext4 -o rw "$root_device" /sysroot || fail "mount the root file system on $root_device"
 }
 
-# find_root waits for the file system that root= names. When several disks have it, the one that the boot loader
-# was started from (boot=PARTUUID=) wins.
+# find_root waits for the file system that root= names, on the disk that the boot loader was started from
+# (boot=PARTUUID=): another disk of the machine may carry an older installation with the same label.
 find_root() {
     spec=$(argument root)
+    booted=$(argument boot)
     case "$spec" in
     LABEL=* | UUID=* | PARTUUID=* | PARTLABEL=* | /dev/*) ;;
     *) fail "the kernel command line names neither coreos.live.rootfs_url= nor root= (root=$spec)" ;;
     esac
     waited=0
-    until candidates; do
+    until candidates && choose; do
         waited=$((waited + 1))
         [ $((waited % 50)) -eq 0 ] && log "waiting for $spec"
         [ $waited -lt 600 ] || fail "no disk has $spec"
         sleep 0.2
     done
-    set -- $found
-    root_device=$1
-    root_disk=$(disk_of "$1")
-    [ $# -eq 1 ] && return
-    booted=$(argument boot)
-    for device in "$@"; do
-        if [ "boot=PARTUUID=$(tag "$(partition "$(disk_of "$device")" boot)" PART_ENTRY_UUID)" = "boot=$booted" ]; then
-            root_device=$device
-            root_disk=$(disk_of "$device")
-            log "several disks have $spec ($found): $device is on the disk that was started"
-            return
-        fi
+    root_disk=$(disk_of "$root_device")
+}
+
+choose() {
+    for root_device in $found; do
+        case "$booted" in PARTUUID=*) ;; *) return 0 ;; esac
+        boot_device=$(partition "$(disk_of "$root_device")" boot)
+        [ -n "$boot_device" ] && [ "PARTUUID=$(tag "$boot_device" PART_ENTRY_UUID)" = "$booted" ] && return 0
     done
-    err "several disks have $spec ($found): taking $root_device"
+    [ $waited -ge 100 ] && err "no disk has both $spec and the boot partition $booted: taking $root_device"
 }
 
 candidates() {
@@ -72,11 +69,15 @@ partition() {
 }
 
 # The image's partition ends where the image ended; the backup of the partition table moves to the disk's end.
+# All disks with this image have the same identifiers: from now on this boot partition has one of its own.
 grow_partition() {
     number=$(cat "/sys/class/block/${root_device##*/}/partition" 2>/dev/null) || return 0
     log_output sfdisk sfdisk -q --no-reread --relocate gpt-bak-std "$root_disk" || log "the backup of the partition table stays where it is"
     echo ', +' | sfdisk -q --no-reread --no-tell-kernel -N "$number" "$root_disk" >/run/sfdisk 2>&1 ||
         { log_output sfdisk cat /run/sfdisk; log "the root partition keeps its size"; }
+    boot_number=$(cat "/sys/class/block/$(basename "$(partition "$root_disk" boot)")/partition")
+    sfdisk -q --no-reread --no-tell-kernel --part-uuid "$root_disk" "$boot_number" "$(cat /proc/sys/kernel/random/uuid)" >/run/sfdisk 2>&1 ||
+        log_output sfdisk cat /run/sfdisk
     blockdev --rereadpt "$root_disk" || err "$root_disk: the kernel keeps the old partition table until the next start"
     waited=0
     while [ ! -b "$root_device" ] && [ $waited -lt 50 ]; do

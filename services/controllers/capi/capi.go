@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
 // Cluster API asks that the conditions outlive the connection by a good margin.
@@ -57,6 +58,21 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err != nil {
 		return fmt.Errorf("set up cluster cache: %w", err)
 	}
+	// Its connections would outlive the manager otherwise.
+	if stop, ok := clusters.(interface{ Shutdown() }); ok {
+		err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			<-ctx.Done()
+			stop.Shutdown()
+			return nil
+		}))
+		if err != nil {
+			return fmt.Errorf("set up end of cluster cache: %w", err)
+		}
+	}
+	return reconcilers(ctx, mgr, clusters, workers)
+}
+
+func reconcilers(ctx context.Context, mgr ctrl.Manager, clusters clustercache.ClusterCache, workers controller.Options) error {
 	kube, live := mgr.GetClient(), mgr.GetAPIReader()
 	for _, one := range []struct {
 		name  string

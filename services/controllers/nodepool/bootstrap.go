@@ -42,8 +42,8 @@ func currentToken(data map[string][]byte, now time.Time) (next map[string][]byte
 	}, tokenLife - tokenRenew
 }
 
-// keepBootstrapToken keeps the pool's token here and makes it valid in the hosted cluster.
-func (r *Reconciler) keepBootstrapToken(ctx context.Context, s *scope) error {
+// keepBootstrapToken keeps the pool's token here and makes it valid in the hosted cluster; false when that does not answer yet.
+func (r *Reconciler) keepBootstrapToken(ctx context.Context, s *scope) (bool, error) {
 	secret := s.secret(bootstrapName(s.pool))
 	_, err := controllerutil.CreateOrPatch(ctx, r.Client, secret, func() error {
 		s.mark(secret, nil)
@@ -53,23 +53,28 @@ func (r *Reconciler) keepBootstrapToken(ctx context.Context, s *scope) error {
 		return nil
 	})
 	if err != nil {
-		return wrap(err, "write bootstrap token")
+		return false, wrap(err, "write bootstrap token")
 	}
 	expires, err := time.Parse(time.RFC3339, string(secret.Data[keyExpiration]))
 	if err != nil {
-		return wrap(err, "read expiration of bootstrap token")
+		return false, wrap(err, "read expiration of bootstrap token")
 	}
 	err = r.Guests.KeepToken(ctx, client.ObjectKeyFromObject(s.plane), guest.Token{
 		ID: string(secret.Data[keyTokenID]), Secret: string(secret.Data[keyTokenSecret]), Expires: expires,
 		Description: "Nodes of NodePool " + poolKey(s.pool),
 	})
-	if err != nil && s.isTrue(hypershiftv1beta1.NodePoolValidGeneratedPayloadConditionType) {
+	switch {
+	case err == nil:
+		return true, nil
+	case s.isTrue(hypershiftv1beta1.NodePoolValidGeneratedPayloadConditionType):
 		// A hosted API that restarts holds up nothing: the token is there, or will be when the next look comes.
 		log.FromContext(ctx).Info("bootstrap token", "err", err.Error())
 		s.soon(recheck)
-		return nil
+		return true, nil
 	}
-	return err
+	s.no(hypershiftv1beta1.NodePoolValidGeneratedPayloadConditionType, reasonWaitingForControlPlane, err.Error())
+	s.soon(time.Second)
+	return false, nil
 }
 
 // dropBootstrapToken ends the pool's token; in a hosted cluster that does not answer it expires by itself.

@@ -20,6 +20,8 @@ const (
 	conditionValidArch     = "ValidArchPlatform"
 )
 
+const reasonWaitingForControlPlane = "WaitingForControlPlane"
+
 // configKey of the ConfigMaps in spec.config.
 const configKey = "config"
 
@@ -134,7 +136,7 @@ func (r *Reconciler) awaitControlPlane(ctx context.Context, s *scope) (bool, err
 	available := meta.IsStatusConditionTrue(plane.Status.Conditions, string(hypershiftv1beta1.KubeAPIServerAvailable))
 	// Once it has been seen, a hosted API that restarts is no reason to stop: what is desired does not depend on it.
 	if err != nil || !plane.Status.Initialized || !available && !s.isTrue(hypershiftv1beta1.NodePoolValidGeneratedPayloadConditionType) {
-		s.no(hypershiftv1beta1.NodePoolValidGeneratedPayloadConditionType, "WaitingForControlPlane", "Waiting for the hosted API of "+key.String())
+		s.no(hypershiftv1beta1.NodePoolValidGeneratedPayloadConditionType, reasonWaitingForControlPlane, "Waiting for the hosted API of "+key.String())
 		return false, nil
 	}
 	s.plane = plane

@@ -28,7 +28,7 @@ const (
 
 // keepSecrets writes bootstrap token, Ignition token and user data, and tries whether the Ignition can be rendered.
 func (r *Reconciler) keepSecrets(ctx context.Context, s *scope) (bool, error) {
-	if err := r.keepBootstrapToken(ctx, s); err != nil {
+	if ok, err := r.keepBootstrapToken(ctx, s); err != nil || !ok {
 		return false, err
 	}
 	if _, err := r.render(ctx, s); err != nil {

@@ -79,16 +79,14 @@ func (p *Plane) Start(ctx context.Context) error {
 // Run renews certificates before they expire, until ctx ends. The API goes on when it returns.
 func (p *Plane) Run(ctx context.Context) error {
 	for {
-		p.mu.Lock()
-		wait := p.next.Sub(p.cfg.Now())
-		p.mu.Unlock()
+		wait := p.renewal().Sub(p.cfg.Now())
 		// The wall clock may be set; so it is looked at often.
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(min(max(wait, time.Second), time.Hour)):
 		}
-		if p.cfg.Now().Before(p.next) {
+		if p.cfg.Now().Before(p.renewal()) {
 			continue
 		}
 		before := string(p.AdminKubeconfig())
@@ -96,13 +94,20 @@ func (p *Plane) Run(ctx context.Context) error {
 			p.cfg.Log.Error("management control plane: certificates are not renewed", "err", err)
 			continue
 		}
-		p.cfg.Log.Info("management control plane: certificates renewed", "next", p.next)
+		p.cfg.Log.Info("management control plane: certificates renewed", "next", p.renewal())
 		if admin := p.AdminKubeconfig(); p.cfg.Renewed != nil && string(admin) != before {
 			if err := p.cfg.Renewed(admin); err != nil {
 				p.cfg.Log.Error("management control plane: kubeconfig is not renewed", "err", err)
 			}
 		}
 	}
+}
+
+// renewal is when the next certificate is due.
+func (p *Plane) renewal() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next
 }
 
 // AdminKubeconfig reaches the API from the site; LocalKubeconfig from this machine.

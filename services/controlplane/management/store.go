@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-io/slipway/services/controlplane/internal/atomicfile"
+	"github.com/slipway-io/slipway/services/controlplane/pki"
 )
 
 // store keeps secrets as files that only the owner reads: they are needed before there is an API.
@@ -45,6 +46,9 @@ func (s store) load() (map[string]*corev1.Secret, error) {
 		var secret corev1.Secret
 		if err := yaml.UnmarshalStrict(data, &secret); err != nil {
 			return nil, fmt.Errorf("read secret %s: %w", name, err)
+		}
+		if secret.Kind != "Secret" || len(secret.Data) == 0 {
+			return nil, fmt.Errorf("read secret %s: %w", name, pki.ErrDamaged)
 		}
 		secrets[name] = &secret
 	}

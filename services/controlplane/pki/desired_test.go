@@ -100,17 +100,17 @@ func TestFixpoint(t *testing.T) {
 	for _, test := range []struct {
 		desc              string
 		validity, renewal time.Duration
-		years             int
+		end               time.Duration
 	}{
-		{"defaults", 0, 0, 25},
-		{"renewal longer than life", 40 * day, 90 * day, 3},
-		{"minutes", 10 * time.Minute, time.Minute, 0},
-		{"longer than the authority", 20 * 365 * day, 30 * day, 40},
+		{"defaults", 0, 0, 25 * 365 * day},
+		{"renewal longer than life", 40 * day, 90 * day, 365 * day},
+		{"minutes", 10 * time.Minute, time.Minute, 3 * time.Hour},
+		{"longer than the authority", 20 * 365 * day, 30 * day, 40 * 365 * day},
 	} {
 		t.Run(test.desc, func(t *testing.T) {
 			spec := testSpec()
 			spec.Validity, spec.Renewal = test.validity, test.renewal
-			walk(t, spec, start.Add(time.Duration(test.years)*365*day+day))
+			walk(t, spec, start.Add(test.end))
 		})
 	}
 }

@@ -72,7 +72,7 @@ func (r *renderer) render() (shim.Component, error) {
 	c := r.component
 	out := shim.Component{
 		Name: c.Name, After: c.After, StopGrace: c.StopGrace, Dir: r.dir,
-		MemoryBytes: c.MemoryMiB << 20, CPUMillis: c.CPUMillis,
+		MemoryBytes: c.MemoryMiB << 20, CPUMillis: c.CPUMillis, CPUWeight: c.CPUWeight, HeavyStart: c.HeavyStart,
 	}
 	if c.Data {
 		r.places.Data = filepath.Join(r.dir, "data", c.Name)

@@ -16,12 +16,16 @@ import (
 // sameDirectory unpacks every image to a directory named like its reference.
 type sameDirectory struct{}
 
-func (sameDirectory) Unpack(_ context.Context, ref string) (string, error) { return "/content/" + ref, nil }
+func (sameDirectory) Unpack(_ context.Context, ref string) (string, error) {
+	return "/content/" + ref, nil
+}
 
 // brokenStore has no image.
 type brokenStore struct{}
 
-func (brokenStore) Unpack(context.Context, string) (string, error) { return "", errors.New("digest differs") }
+func (brokenStore) Unpack(context.Context, string) (string, error) {
+	return "", errors.New("digest differs")
+}
 
 func described() controlplane.ControlPlane {
 	return controlplane.ControlPlane{

@@ -43,6 +43,8 @@ type Component struct {
 	After       []string      `json:"after,omitempty"`
 	MemoryBytes int64         `json:"memoryBytes,omitempty"`
 	CPUMillis   int64         `json:"cpuMillis,omitempty"`
+	CPUWeight   int64         `json:"cpuWeight,omitempty"`
+	HeavyStart  bool          `json:"heavyStart,omitempty"`
 	StopGrace   time.Duration `json:"stopGrace,omitempty"`
 }
 

@@ -17,6 +17,7 @@ type supervisor struct {
 	log     *slog.Logger
 	spawner *spawner
 	bounds  bounds
+	slots   slots
 
 	mu       sync.Mutex
 	plan     string
@@ -29,7 +30,7 @@ type supervisor struct {
 
 func newSupervisor(ctx context.Context, dir string, log *slog.Logger) *supervisor {
 	return &supervisor{
-		ctx: context.WithoutCancel(ctx), dir: dir, log: log, spawner: newSpawner(), bounds: findBounds(dir),
+		ctx: context.WithoutCancel(ctx), dir: dir, log: log, spawner: newSpawner(), bounds: findBounds(dir), slots: openSlots(dir),
 		workers: map[string]*worker{}, changed: make(chan struct{}),
 	}
 }

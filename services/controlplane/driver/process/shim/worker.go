@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 )
 
@@ -89,8 +90,16 @@ func (w *worker) wait(changed <-chan struct{}) {
 }
 
 func (w *worker) start(c Component) {
+	var slot *os.File
+	if c.HeavyStart {
+		var err error
+		if slot, err = w.sup.slots.take(w.ctx); err != nil {
+			return // told to stop while it waited
+		}
+	}
 	proc, err := w.sup.startProcess(c, w.log)
 	if err != nil {
+		slot.Close()
 		w.retryAt = time.Now().Add(w.nextDelay())
 		w.sup.update(func() { w.state.Message = err.Error() })
 		return
@@ -105,6 +114,9 @@ func (w *worker) start(c Component) {
 		}
 	})
 	proc.watch.Go(func() { w.probe(proc) })
+	if slot != nil {
+		proc.watch.Go(func() { w.release(slot, proc) })
+	}
 }
 
 // died is called when the process ended by itself.

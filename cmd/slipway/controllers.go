@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/slipway-io/slipway/mirror/release"
 	"github.com/slipway-io/slipway/services/agentapi"
@@ -32,7 +30,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 	kube, releases, requirements := mgr.GetClient(), releaseInfo{a.releases}, host.DefaultRequirements()
 	guests := guest.New(kube)
 	pools := &nodepool.Reconciler{
-		Client: kube, Releases: releases, Guests: guestClients{guests}, Now: time.Now,
+		Client: kube, Releases: releases, Guests: guests, Now: time.Now,
 		Site: nodepool.Site{
 			IgnitionURL: a.ignitionURL(), CA: a.siteCA.PEM(), Registry: a.registryHost(),
 		},
@@ -49,8 +47,8 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		{"agent", &agent.Reconciler{Client: kube, Seen: agents, Nodes: guests, Requirements: requirements}},
 		{"hostedcluster", &hostedcluster.Reconciler{Client: kube, Releases: releases, Now: time.Now}},
 		{"hostedcontrolplane", &hostedcontrolplane.Reconciler{
-			Client: kube, ControlPlanes: a.driver, Releases: releases, Guests: guests, Address: a.config.SiteAddresses()[0],
-			Changes: a.changed, Now: time.Now,
+			Client: kube, ControlPlanes: a.driver, Releases: releases, Guests: guests, Addresses: a.config.SiteAddresses(),
+			Reserved: a.config.Ports.All(), Changes: a.changed, Now: time.Now,
 		}},
 		{"nodepool", pools},
 		{"agentcluster", &agentcluster.Reconciler{Client: kube}},
@@ -67,14 +65,6 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		return nil, err
 	}
 	return pools, nil
-}
-
-// guestClients adapts the hosted clusters' clients to what NodePools ask.
-type guestClients struct{ *guest.Clients }
-
-// Client implements nodepool.Guests.
-func (g guestClients) Client(_ context.Context, namespace, name string) (client.Client, error) {
-	return g.Clients.Client(types.NamespacedName{Namespace: namespace, Name: name})
 }
 
 // releaseInfo adapts the release store to what controllers ask.

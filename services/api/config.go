@@ -77,6 +77,11 @@ type Ports struct {
 	TFTP     int `json:"tftp,omitempty"`
 }
 
+// All ports that the appliance itself needs.
+func (p Ports) All() []int {
+	return []int{p.HTTP, p.HTTPS, p.Registry, p.API, p.DNS, p.TFTP}
+}
+
 // ReadConfig reads and checks a configuration file; unknown keys are refused.
 func ReadConfig(path string) (*Config, error) {
 	data, err := os.ReadFile(path)

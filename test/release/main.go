@@ -1,4 +1,4 @@
-// Command release makes the programs of a release runnable for integration tests: one directory with links to all of them.
+// Command release makes the programs of a release runnable for integration tests: one directory with links to all of them, and images/ with links to the unpacked images.
 package main
 
 import (
@@ -41,6 +41,12 @@ func unpack(ctx context.Context, layout, to string) (err error) {
 		dir, err := store.Unpack(ctx, image)
 		if err != nil {
 			return err
+		}
+		if err := os.MkdirAll(filepath.Join(to, "images"), 0o755); err != nil {
+			return fmt.Errorf("make directory of images: %w", err)
+		}
+		if err := os.Symlink(dir, filepath.Join(to, "images", component)); err != nil {
+			return fmt.Errorf("link %s: %w", component, err)
 		}
 		programs, err := filepath.Glob(filepath.Join(dir, "usr", "bin", "*"))
 		if err != nil {

@@ -93,11 +93,15 @@ func (s *Site) configuration() ([]byte, error) {
 			return nil, fmt.Errorf("write loader: %w", err)
 		}
 	}
+	var reservations []map[string]any
+	for i, machine := range s.Machines {
+		reservations = append(reservations, map[string]any{"mac": machine.MAC, "address": fmt.Sprintf("10.77.0.%d", 10+i), "hostname": machine.Name})
+	}
 	return yaml.Marshal(map[string]any{
 		"domain": Domain,
 		"interfaces": map[string]any{bridgeName: map[string]any{
 			"addresses": Addresses(),
-			"dhcp":      map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199"},
+			"dhcp":      map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199", "reservations": reservations},
 		}},
 		"releases": []string{s.Release},
 		"osImages": []string{s.OS},

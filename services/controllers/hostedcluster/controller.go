@@ -121,7 +121,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, cluster *hypershif
 
 func (r *Reconciler) steps(ctx context.Context, cluster *hypershiftv1beta1.HostedCluster) (reconcile.Result, error) {
 	if wait, paused := r.paused(cluster); paused {
-		return reconcile.Result{RequeueAfter: wait}, nil
+		return reconcile.Result{RequeueAfter: wait}, r.pause(ctx, cluster)
 	}
 	if err := r.check(ctx, cluster); err != nil {
 		return r.refuse(cluster, hypershiftv1beta1.ValidHostedClusterConfiguration, err)

@@ -37,6 +37,19 @@ func (r *Reconciler) controlPlane(ctx context.Context, cluster *hypershiftv1beta
 	return controlPlane, err
 }
 
+// pause hands the pause on to a control plane that is there already.
+func (r *Reconciler) pause(ctx context.Context, cluster *hypershiftv1beta1.HostedCluster) error {
+	controlPlane := &hypershiftv1beta1.HostedControlPlane{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: Namespace(cluster), Name: cluster.Name}, controlPlane)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read control plane of %s: %w", cluster.Name, err)
+	}
+	return r.keep(ctx, cluster, controlPlane, func() { controlPlane.Spec.PausedUntil = cluster.Spec.PausedUntil })
+}
+
 // mirror copies what the control plane is run by.
 func mirror(from *hypershiftv1beta1.HostedClusterSpec, to *hypershiftv1beta1.HostedControlPlaneSpec) {
 	to.ReleaseImage = from.Release.Image

@@ -44,10 +44,12 @@ func (r *Reconciler) remove(ctx context.Context, cluster *hypershiftv1beta1.Host
 			return reconcile.Result{}, err
 		}
 	}
-	for _, object := range []client.Object{
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: cluster.Name + "-admin-kubeconfig"}},
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace(cluster)}},
-	} {
+	last := []client.Object{&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: cluster.Name + "-admin-kubeconfig"}}}
+	// People keep their Agents in this very namespace; it then stays, and so do they.
+	if agent := cluster.Spec.Platform.Agent; agent == nil || agent.AgentNamespace != Namespace(cluster) {
+		last = append(last, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace(cluster)}})
+	}
+	for _, object := range last {
 		if err := r.delete(ctx, object); err != nil {
 			return reconcile.Result{}, err
 		}

@@ -51,8 +51,10 @@ type Reconciler struct {
 	ControlPlanes ControlPlanes
 	Releases      Releases
 	Guests        Guests
-	// Address is where nodes reach the hosted APIs unless the HostedCluster says otherwise.
-	Address netip.Addr
+	// Addresses, one per family, are where nodes reach the hosted APIs unless the HostedCluster says otherwise.
+	Addresses []netip.Addr
+	// Reserved ports belong to the appliance itself.
+	Reserved []int
 	// Changes names control planes (<namespace>-<name>) whose processes changed.
 	Changes <-chan string
 	Now     func() time.Time
@@ -135,6 +137,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, plane *hypershiftv1beta1.Hos
 	return result, nil
 }
 
+// unready control planes are looked at again, should a change have got lost.
+const unready = 5 * time.Second
+
 // retry comes soon after another writer was first; its change wakes us as well.
 const retry = 100 * time.Millisecond
 
@@ -166,10 +171,13 @@ func (r *Reconciler) steps(ctx context.Context, plane *hypershiftv1beta1.HostedC
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := r.run(ctx, plane, spec, secrets); err != nil {
-		return reconcile.Result{}, err
+	// What runs is told even when it can't be changed.
+	err = errors.Join(r.run(ctx, plane, spec, secrets), r.observe(ctx, plane, spec, secrets))
+	wait := max(next.Sub(r.Now()), time.Second)
+	if !plane.Status.Ready {
+		wait = min(wait, unready)
 	}
-	return reconcile.Result{RequeueAfter: max(next.Sub(r.Now()), time.Second)}, r.observe(ctx, plane, spec, secrets)
+	return reconcile.Result{RequeueAfter: wait}, err
 }
 
 func (r *Reconciler) run(ctx context.Context, plane *hypershiftv1beta1.HostedControlPlane, spec controlplane.Spec, secrets map[string]*corev1.Secret) error {

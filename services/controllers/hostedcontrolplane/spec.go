@@ -19,17 +19,13 @@ const firstPort, lastPort = 30000, 30999
 // spec translates the API's words into the control plane's.
 func (r *Reconciler) spec(plane *hypershiftv1beta1.HostedControlPlane) controlplane.Spec {
 	spec := controlplane.Spec{
-		Name:             plane.Namespace,
-		Namespace:        plane.Namespace,
-		ClusterName:      plane.Name,
-		BaseDomain:       plane.Spec.DNS.BaseDomain,
-		APIHost:          plane.Status.ControlPlaneEndpoint.Host,
-		APIPort:          int(plane.Status.ControlPlaneEndpoint.Port),
-		AdvertiseAddress: r.Address,
-		Issuer:           plane.Spec.IssuerURL,
-	}
-	if address, err := netip.ParseAddr(spec.APIHost); err == nil {
-		spec.AdvertiseAddress = address
+		Name:        plane.Namespace,
+		Namespace:   plane.Namespace,
+		ClusterName: plane.Name,
+		BaseDomain:  plane.Spec.DNS.BaseDomain,
+		APIHost:     plane.Status.ControlPlaneEndpoint.Host,
+		APIPort:     int(plane.Status.ControlPlaneEndpoint.Port),
+		Issuer:      plane.Spec.IssuerURL,
 	}
 	if plane.Spec.KubeAPIServerDNSName != "" {
 		spec.ExtraSANs = append(spec.ExtraSANs, plane.Spec.KubeAPIServerDNSName)
@@ -40,7 +36,21 @@ func (r *Reconciler) spec(plane *hypershiftv1beta1.HostedControlPlane) controlpl
 	for _, network := range plane.Spec.Networking.ClusterNetwork {
 		spec.ClusterCIDRs = append(spec.ClusterCIDRs, prefix(network.CIDR.String()))
 	}
+	spec.AdvertiseAddress = advertised(spec, r.Addresses)
 	return spec.Defaulted()
+}
+
+// advertised is the published address, or the site's of the family that the services have.
+func advertised(spec controlplane.Spec, site []netip.Addr) netip.Addr {
+	if address, err := netip.ParseAddr(spec.APIHost); err == nil {
+		return address
+	}
+	for _, address := range site {
+		if len(spec.ServiceCIDRs) == 0 || address.Is4() == spec.ServiceCIDRs[0].Addr().Is4() {
+			return address
+		}
+	}
+	return netip.Addr{}
 }
 
 // prefix of a network that the API server has checked; an invalid one is refused by Spec.Validate.
@@ -62,9 +72,9 @@ func (r *Reconciler) choosePort(ctx context.Context, plane *hypershiftv1beta1.Ho
 	}
 	host, wanted := published(plane)
 	if host == "" {
-		host = r.Address.String()
+		host = advertised(r.spec(plane), r.Addresses).String()
 	}
-	port, err := pickPort(wanted, plane, list.Items)
+	port, err := pickPort(wanted, plane, list.Items, r.Reserved)
 	if err != nil {
 		note(plane, hypershiftv1beta1.InfrastructureReady, "False", hypershiftv1beta1.InfraStatusFailureReason, err.Error())
 		return err
@@ -95,8 +105,11 @@ func published(plane *hypershiftv1beta1.HostedControlPlane) (host string, port i
 }
 
 // pickPort gives the wanted port, or the first free one.
-func pickPort(wanted int32, plane *hypershiftv1beta1.HostedControlPlane, others []hypershiftv1beta1.HostedControlPlane) (int32, error) {
+func pickPort(wanted int32, plane *hypershiftv1beta1.HostedControlPlane, others []hypershiftv1beta1.HostedControlPlane, reserved []int) (int32, error) {
 	taken := map[int32]string{}
+	for _, port := range reserved {
+		taken[int32(port)] = "the appliance itself"
+	}
 	for _, other := range others {
 		if other.UID != plane.UID {
 			taken[other.Status.ControlPlaneEndpoint.Port] = other.Namespace + "/" + other.Name

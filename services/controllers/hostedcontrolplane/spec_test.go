@@ -2,6 +2,7 @@ package hostedcontrolplane
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
@@ -37,10 +38,11 @@ func TestPickPort(t *testing.T) {
 		"nothing is free":   {0, full, 0},
 		"without a port":    {0, []hypershiftv1beta1.HostedControlPlane{plane("a", 0)}, firstPort},
 		"wanted beside all": {443, full, 443},
+		"the appliance's":   {6443, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			me := plane("me", 0)
-			got, err := pickPort(one.wanted, &me, one.others)
+			got, err := pickPort(one.wanted, &me, one.others, []int{6443})
 			if got != one.want || (err == nil) != (one.want != 0) {
 				t.Errorf("%d, %v, want %d", got, err, one.want)
 			}
@@ -61,5 +63,26 @@ func TestWaiting(t *testing.T) {
 	status.Components[1].Restarts = 1
 	if degraded(status) != metav1.ConditionTrue {
 		t.Error("a component that does not come back is a degradation")
+	}
+}
+
+func TestAdvertised(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("fd07::2")
+	six := []netip.Prefix{netip.MustParsePrefix("fd02::/112")}
+	four := []netip.Prefix{netip.MustParsePrefix("172.31.0.0/16")}
+	for name, one := range map[string]struct {
+		spec controlplane.Spec
+		want netip.Addr
+	}{
+		"v4":          {controlplane.Spec{ServiceCIDRs: four}, v4},
+		"v6":          {controlplane.Spec{ServiceCIDRs: six}, v6},
+		"dual":        {controlplane.Spec{ServiceCIDRs: append(six, four...)}, v6},
+		"published":   {controlplane.Spec{APIHost: "10.7.0.9", ServiceCIDRs: four}, netip.MustParseAddr("10.7.0.9")},
+		"named":       {controlplane.Spec{APIHost: "api.example.com", ServiceCIDRs: four}, v4},
+		"no services": {controlplane.Spec{}, v4},
+	} {
+		if got := advertised(one.spec, []netip.Addr{v4, v6}); got != one.want {
+			t.Errorf("%s: %s, want %s", name, got, one.want)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 type unpacked string
 
 func (u unpacked) Unpack(_ context.Context, ref string) (string, error) {
-	return filepath.Join(string(u), ref), nil
+	return filepath.Join(string(u), "images", ref), nil
 }
 
 // TestRealAPI starts the management plane for real and uses the controllers that it keeps.

@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.release, "release", os.Getenv("SLIPWAY_RELEASE_BIN"), "directory with the release's images, unpacked: kubernetes/, etcd/")
+	flags.StringVar(&o.release, "release", "", "directory with the release's images, unpacked: kubernetes/, etcd/")
 	flags.StringVar(&o.shim, "slipway", "", "slipway binary to take the shim from; this program has one as well")
 	flags.IntVar(&o.runs, "runs", 3, "starts to take the median of")
 	flags.IntVar(&o.count, "count", 10, "control planes started at once")

@@ -72,10 +72,10 @@ func image(t *testing.T) []byte {
 	return raw
 }
 
-func pack(t *testing.T, raw []byte) []byte {
+func pack(t *testing.T, raw []byte, options ...zstd.EOption) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := zstd.NewWriter(&out)
+	w, err := zstd.NewWriter(&out, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +236,7 @@ func cut(t *testing.T, w http.ResponseWriter, r *http.Request, packed []byte) {
 func TestNothingHalfWrittenBoots(t *testing.T) {
 	raw := image(t)
 	packed := pack(t, raw)
+	bare := pack(t, raw, zstd.WithEncoderCRC(false))
 	half := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(packed)))
 		if _, err := w.Write(packed[:len(packed)/2]); err != nil {
@@ -250,7 +251,8 @@ func TestNothingHalfWrittenBoots(t *testing.T) {
 		want    string
 	}{
 		"killed in the middle": {half, func(*Job) {}, "context canceled"},
-		"wrong image digest":   {serve(packed), func(j *Job) { j.Image.SHA256 = strings.Repeat("0", 64) }, "the image has digest"},
+		"wrong image digest":   {serve(bare), func(j *Job) { j.Image.SHA256, j.Image.CompressedSHA256 = strings.Repeat("0", 64), sum(bare) }, "the image has digest"},
+		"wrong image size":     {serve(packed), func(j *Job) { j.Image.Size++ }, "bytes instead of"},
 		"wrong packed digest":  {serve(packed), func(j *Job) { j.Image.CompressedSHA256 = strings.Repeat("0", 64) }, "the compressed image has digest"},
 		"no image":             {http.NotFound, func(*Job) {}, "404"},
 		"not zstd":             {serve(raw), func(*Job) {}, "unpack image"},

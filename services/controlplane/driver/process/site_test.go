@@ -27,7 +27,7 @@ import (
 type unpacked string
 
 func (u unpacked) Unpack(_ context.Context, ref string) (string, error) {
-	return filepath.Join(string(u), ref), nil
+	return filepath.Join(string(u), "images", ref), nil
 }
 
 func newDriver(dir string) *Driver {

@@ -57,10 +57,11 @@ integration: build ## Tests against a real etcd and kube-apiserver of our own re
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
 	go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
 
-bench: build ## Start, size and idle cost of control planes beside a bare etcd and kube-apiserver of the same binaries
-	release=$$(go run ./assets/release/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+bench: packages build ## Start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
+	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	go run ./test/release -layout "$$release" -to "$$dir" && \
-	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway
+	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway && \
+	bin/rehearse -once -bin bin -release "$$release" -os "$$os"
 
 e2e: packages build ## The main job on a virtual site, with faults
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \

@@ -20,7 +20,8 @@ func controllerManager(spec Spec) Component {
 			controllerManagerKeys(),
 			[]string{
 				"--cluster-name=" + spec.Name,
-				"--controllers=*,bootstrapsigner,tokencleaner",
+				// Kubelets' certificates are approved by the csr controller alone: the built-in approver asks no Agent.
+				"--controllers=*,bootstrapsigner,tokencleaner,-certificatesigningrequest-approving-controller",
 				"--service-cluster-ip-range=" + joined(spec.ServiceCIDRs),
 			},
 		),
@@ -54,7 +55,7 @@ func managementControllerManager(spec Spec) Component {
 		"garbage-collector-controller", "namespace-controller", "resourcequota-controller",
 		"serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "clusterrole-aggregation-controller",
-		"certificatesigningrequest-signing-controller", "certificatesigningrequest-approving-controller",
+		"certificatesigningrequest-signing-controller",
 		"certificatesigningrequest-cleaner-controller",
 		"validatingadmissionpolicy-status-controller",
 	}, ",")

@@ -23,6 +23,11 @@ func Inside() bool {
 	return os.Getenv(insideEnv) == "site"
 }
 
+// Outside says that this is neither the site's process nor the init above it, which has nothing to do but to call Enter.
+func Outside() bool {
+	return os.Getenv(insideEnv) == ""
+}
+
 // HostPID is the process whose namespaces are the site's, numbered as outside.
 func HostPID() string {
 	return os.Getenv(hostPIDEnv)

@@ -72,12 +72,32 @@ func (r *Rehearsal) Discover(ctx context.Context) error {
 	if err := r.Agents(ctx, r.Management, r.Report, "every machine is in the inventory", 10*time.Minute, known); err != nil {
 		return err
 	}
+	if err := r.name(ctx); err != nil {
+		return err
+	}
 	if err := r.Verb(ctx, "approve", "--all"); err != nil {
 		return err
 	}
 	return r.Agents(ctx, r.Management, r.Report, "every agent is approved and known", time.Minute, func(agent *agentv1beta1.Agent) bool {
 		return agent.Spec.Approved && agent.Status.DebugInfo.State == api.StateKnownUnbound
 	})
+}
+
+// name gives every host the hostname that people know it by.
+func (r *Rehearsal) name(ctx context.Context) error {
+	list := &agentv1beta1.AgentList{}
+	if err := r.Management.List(ctx, list); err != nil {
+		return fmt.Errorf("list agents: %w", err)
+	}
+	for i := range list.Items {
+		agent := &list.Items[i]
+		before := agent.DeepCopy()
+		agent.Spec.Hostname = r.hostOf(agent)
+		if err := r.Management.Patch(ctx, agent, client.MergeFrom(before)); err != nil {
+			return fmt.Errorf("name agent %s: %w", agent.Name, err)
+		}
+	}
+	return nil
 }
 
 // CreateCluster makes the hosted cluster with the operator's verb and waits for its API.

@@ -3,6 +3,7 @@ package site
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -41,4 +42,49 @@ func (r *Report) Steps() []Step {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]Step(nil), r.steps...)
+}
+
+// milestones of a machine in the words of its steps, in their order.
+var milestones = []struct{ name, word string }{
+	{"power on", "power on"},
+	{"in the inventory", "agent known-unbound"},
+	{"installation starts", "agent installing"},
+	{"disk written", "Rebooting"},
+	{"installed OS is up", "Configuring"},
+	{"node joined", "Joined"},
+	{"node Ready", "node Ready"},
+}
+
+// Milestones prints when each machine was where, in seconds since its power-on.
+func (r *Report) Milestones(machines []*Machine) {
+	steps := r.Steps()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.out, "\nseconds since power-on:\n%-22s", "")
+	for _, machine := range machines {
+		fmt.Fprintf(r.out, "%12s", machine.Name)
+	}
+	fmt.Fprintln(r.out)
+	for _, milestone := range milestones {
+		fmt.Fprintf(r.out, "%-22s", milestone.name)
+		for _, machine := range machines {
+			from, there := first(steps, machine.Name, milestones[0].word), first(steps, machine.Name, milestone.word)
+			if from < 0 || there < 0 {
+				fmt.Fprintf(r.out, "%12s", "-")
+				continue
+			}
+			fmt.Fprintf(r.out, "%12.1f", (there - from).Seconds())
+		}
+		fmt.Fprintln(r.out)
+	}
+}
+
+// first time that a host's steps say the word; negative when they never do.
+func first(steps []Step, host, word string) time.Duration {
+	for _, step := range steps {
+		if step.Host == host && strings.Contains(step.What, word) {
+			return step.At
+		}
+	}
+	return -1
 }

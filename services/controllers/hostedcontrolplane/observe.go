@@ -89,7 +89,6 @@ func degraded(status controlplane.Status) metav1.ConditionStatus {
 
 // history notes that a release is being rolled out.
 func (r *Reconciler) history(plane *hypershiftv1beta1.HostedControlPlane, image, version string) {
-	plane.Status.Version, plane.Status.ReleaseImage = version, image
 	if plane.Status.VersionStatus == nil {
 		plane.Status.VersionStatus = &hypershiftv1beta1.ClusterVersionStatus{AvailableUpdates: []configv1.Release{}}
 	}
@@ -103,7 +102,6 @@ func (r *Reconciler) history(plane *hypershiftv1beta1.HostedControlPlane, image,
 	entry := configv1.UpdateHistory{State: configv1.PartialUpdate, StartedTime: now, Image: image, Version: version, Verified: true}
 	status.History = append([]configv1.UpdateHistory{entry}, status.History...)
 	status.History = status.History[:min(len(status.History), 100)]
-	plane.Status.LastReleaseImageTransitionTime = &now
 }
 
 func (r *Reconciler) complete(plane *hypershiftv1beta1.HostedControlPlane) {

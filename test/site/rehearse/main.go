@@ -33,7 +33,7 @@ func run(ctx context.Context) (int, error) {
 	keep := flag.String("keep", "", "directory for the site's files, kept at the end (default: a temporary one)")
 	once := flag.Bool("once", false, "end when the nodes are Ready instead of at Ctrl-C")
 	flag.Parse()
-	if !site.Inside() {
+	if site.Outside() {
 		dir, clean, err := directory(*keep)
 		if err != nil {
 			return 1, err
@@ -43,6 +43,9 @@ func run(ctx context.Context) (int, error) {
 			return 1, err
 		}
 		// Signals reach the site through Enter; ending early here would leave it without its files.
+		return site.Enter(context.WithoutCancel(ctx))
+	}
+	if !site.Inside() {
 		return site.Enter(context.WithoutCancel(ctx))
 	}
 	bin, err := filepath.Abs(*binaries)
@@ -109,6 +112,7 @@ func rehearse(ctx context.Context, r *site.Rehearsal, once bool) error {
 	if err := r.Pods(ctx); err != nil {
 		return err
 	}
+	r.Report.Milestones(r.Machines)
 	kubeconfig, err := r.WriteKubeconfig(ctx)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func (f *upFlags) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkInterfaces(config), checkPorts(ctx, config, f.kubeconfig == "")); err != nil {
+	if err := errors.Join(checkInterfaces(config), checkPorts(ctx, config)); err != nil {
 		return err
 	}
 	unlock, err := lockStateDir(f.stateDir)
@@ -121,7 +121,7 @@ func interfaceNames() string {
 
 // checkPorts refuses a taken port before anything is written. The management API's own port may be held by its
 // control plane, which outlives the appliance.
-func checkPorts(ctx context.Context, config *api.Config, ownAPI bool) error {
+func checkPorts(ctx context.Context, config *api.Config) error {
 	var faults []error
 	var listen net.ListenConfig
 	for _, port := range []struct {
@@ -134,9 +134,6 @@ func checkPorts(ctx context.Context, config *api.Config, ownAPI bool) error {
 			continue
 		}
 		faults = append(faults, listener.Close())
-	}
-	if ownAPI && config.Ports.API == config.Ports.HTTPS {
-		faults = append(faults, errors.New("ports.api: the same as ports.https"))
 	}
 	return errors.Join(faults...)
 }

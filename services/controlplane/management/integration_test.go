@@ -47,8 +47,8 @@ func (u unpacked) Unpack(_ context.Context, ref string) (string, error) {
 	return filepath.Join(string(u), "images", ref), nil
 }
 
-// TestRealAPI starts the management plane for real and uses the controllers that it keeps.
-func TestRealAPI(t *testing.T) {
+// TestIntegrationRealAPI starts the management plane for real and uses the controllers that it keeps.
+func TestIntegrationRealAPI(t *testing.T) {
 	release := os.Getenv("SLIPWAY_RELEASE_BIN")
 	if release == "" {
 		t.Fatal("SLIPWAY_RELEASE_BIN has to name a directory with the release's images, unpacked")

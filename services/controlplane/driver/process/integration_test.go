@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-func TestLifecycle(t *testing.T) {
+func TestIntegrationLifecycle(t *testing.T) {
 	s := newSite(t)
 	begin := time.Now()
 	if err := s.apply(t.Context(), nil); err != nil {
@@ -139,8 +139,8 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
-// TestOwnerDies kills the appliance's part: the API must not notice.
-func TestOwnerDies(t *testing.T) {
+// TestIntegrationOwnerDies kills the appliance's part: the API must not notice.
+func TestIntegrationOwnerDies(t *testing.T) {
 	s := newSite(t)
 	self, err := os.Executable()
 	if err != nil {
@@ -192,7 +192,7 @@ func TestOwnerDies(t *testing.T) {
 }
 
 // TestIPv6 has no IPv4 but loopback's.
-func TestIPv6(t *testing.T) {
+func TestIntegrationIPv6(t *testing.T) {
 	s := newSite(t)
 	s.ipv6 = true
 	if err := s.apply(t.Context(), nil); err != nil {
@@ -213,8 +213,8 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// TestRunRestoresShim leaves the restoring to Run, and hears of it by OnChange.
-func TestRunRestoresShim(t *testing.T) {
+// TestIntegrationRunRestoresShim leaves the restoring to Run, and hears of it by OnChange.
+func TestIntegrationRunRestoresShim(t *testing.T) {
 	s := newSite(t)
 	changes := make(chan string, 1000)
 	s.driver.cfg.OnChange = func(name string) { changes <- name }

@@ -12,13 +12,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/slipway-io/slipway/mirror/registry"
 	"github.com/slipway-io/slipway/mirror/release"
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/atomicfile"
 	"github.com/slipway-io/slipway/services/controlplane"
 	"github.com/slipway-io/slipway/services/controlplane/driver/process"
 	"github.com/slipway-io/slipway/services/controlplane/management"
@@ -167,10 +167,7 @@ func managementServices(site netip.Addr) netip.Prefix {
 }
 
 func (a *appliance) writeKubeconfig(text []byte) error {
-	if err := renameio.WriteFile(a.kubeconfigPath(), text, 0o600); err != nil {
-		return fmt.Errorf("write kubeconfig: %w", err)
-	}
-	return nil
+	return atomicfile.Write(a.kubeconfigPath(), text)
 }
 
 func texts(addresses []netip.Addr) []string {

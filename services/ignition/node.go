@@ -84,6 +84,7 @@ func Node(in NodeInput) ([]byte, error) {
 	}
 	b.system()
 	b.runtime(in)
+	b.podNetwork(in.ClusterCIDRs)
 	if err := b.kubelet(in, user.kubelet); err != nil {
 		return nil, fmt.Errorf("node Ignition of cluster %s: %w", in.ClusterName, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -59,8 +60,21 @@ func (s *Site) PodOutput(ctx context.Context, hosted kubernetes.Interface, confi
 	if err != nil {
 		return "", "", err
 	}
-	executed, err = execute(ctx, hosted, config, pod)
+	executed, err = execute(ctx, hosted, config, name, "/demo", "echo", "exec works")
 	return logged, executed, err
+}
+
+// Reach asks the pod of one node from the pod of another, by its own address.
+func (s *Site) Reach(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, from, to string) (answer string, err error) {
+	err = s.Until(ctx, "pod of "+from+" reaches the pod of "+to, time.Minute, func(ctx context.Context) (bool, string, error) {
+		pod, err := hosted.CoreV1().Pods(metav1.NamespaceDefault).Get(ctx, "hello-"+to, metav1.GetOptions{})
+		if err != nil {
+			return false, "", err
+		}
+		answer, err = execute(ctx, hosted, config, "hello-"+from, "/demo", "get", "http://"+net.JoinHostPort(pod.Status.PodIP, "8080"))
+		return err == nil, "", err
+	})
+	return answer, err
 }
 
 func podWord(pod *corev1.Pod) string {
@@ -73,18 +87,18 @@ func podWord(pod *corev1.Pod) string {
 	return word
 }
 
-func execute(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, pod *corev1.Pod) (string, error) {
-	request := hosted.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: "hello", Command: []string{"/demo", "echo", "exec works"}, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+func execute(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, pod string, command ...string) (string, error) {
+	request := hosted.CoreV1().RESTClient().Post().Resource("pods").Namespace(metav1.NamespaceDefault).Name(pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: "hello", Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	streaming := rest.CopyConfig(config)
 	streaming.Timeout = 0
 	executor, err := remotecommand.NewSPDYExecutor(streaming, "POST", request.URL())
 	if err != nil {
-		return "", fmt.Errorf("exec in %s: %w", pod.Name, err)
+		return "", fmt.Errorf("exec in %s: %w", pod, err)
 	}
 	var stdout, stderr bytes.Buffer
 	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}); err != nil {
-		return "", fmt.Errorf("exec in %s: %w: %s", pod.Name, err, stderr.String())
+		return "", fmt.Errorf("exec in %s: %w: %s", pod, err, stderr.String())
 	}
 	return strings.TrimSpace(stdout.String()), nil
 }

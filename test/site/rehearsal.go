@@ -163,6 +163,14 @@ func (r *Rehearsal) Pods(ctx context.Context) error {
 		r.Report.Say(node.Name, "pod log: %s", logged)
 		r.Report.Say(node.Name, "pod exec: %s", executed)
 	}
+	for i, node := range nodes.Items[1:] {
+		other := nodes.Items[i].Name
+		answer, err := r.Reach(ctx, r.Hosted, r.HostedConfig, node.Name, other)
+		if err != nil {
+			return err
+		}
+		r.Report.Say(node.Name, "pod asks the pod of %s: %s", other, answer)
+	}
 	return nil
 }
 

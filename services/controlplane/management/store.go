@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/slipway-io/slipway/services/controlplane/internal/atomicfile"
+	"github.com/slipway-io/slipway/services/atomicfile"
 	"github.com/slipway-io/slipway/services/controlplane/pki"
 )
 

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slipway-io/slipway/services/controlplane/internal/atomicfile"
+	"github.com/slipway-io/slipway/services/atomicfile"
 )
 
 // Files of the site in its directory.

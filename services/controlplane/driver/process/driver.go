@@ -25,9 +25,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/slipway-io/slipway/services/atomicfile"
 	"github.com/slipway-io/slipway/services/controlplane"
 	"github.com/slipway-io/slipway/services/controlplane/driver/process/shim"
-	"github.com/slipway-io/slipway/services/controlplane/internal/atomicfile"
 )
 
 // Images makes the content of images available as directories.

@@ -13,8 +13,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/slipway-io/slipway/services/atomicfile"
 	"github.com/slipway-io/slipway/services/controlplane"
-	"github.com/slipway-io/slipway/services/controlplane/internal/atomicfile"
 )
 
 // currentLink points to the version of a mount's content that is in force. Names with two dots at the

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/slipway-io/slipway/services/atomicfile"
 	"github.com/slipway-io/slipway/services/controlplane"
-	"github.com/slipway-io/slipway/services/controlplane/internal/atomicfile"
 )
 
 // Loopback ports of control planes; below the kernel's ephemeral range.

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+
+	"github.com/slipway-io/slipway/services/atomicfile"
 )
 
 // descriptionFile says what an OS directory holds.
@@ -269,17 +271,5 @@ func writeStamps(path string, stamps map[string]stamp) error {
 	if err != nil {
 		return fmt.Errorf("encode stamps: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".stamps-*")
-	if err != nil {
-		return fmt.Errorf("write stamps: %w", err)
-	}
-	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write stamps: %w", err), os.Remove(f.Name()))
-	}
-	return nil
+	return atomicfile.Write(path, raw)
 }

@@ -81,7 +81,8 @@ func checkInstalledSecrets(t *testing.T, r *site.Rehearsal) {
 	root := partitions[len(partitions)-1]
 	mount := filepath.Join(r.Dir, "node")
 	must(t, os.Mkdir(mount, 0o755))
-	options := fmt.Sprintf("ro,noload,loop,offset=%d", root.Start*512)
+	// Writable, so that the journal of a machine whose plug was pulled is replayed.
+	options := fmt.Sprintf("loop,offset=%d", root.Start*512)
 	if out, err := exec.Command("mount", "-o", options, machine.Disk(), mount).CombinedOutput(); err != nil {
 		t.Fatalf("mount %s: %v: %s", machine.Disk(), err, out)
 	}

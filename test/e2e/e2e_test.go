@@ -104,7 +104,13 @@ func TestFirmwareToReady(t *testing.T) {
 	must(t, r.Join(ctx, 2))
 	must(t, r.Pods(ctx))
 	poll.check(t)
+
 	t.Run("node secrets", func(t *testing.T) { checkInstalledSecrets(t, r) })
+	must(t, r.PowerOn())
+	must(t, r.NodesReady(ctx, r.Hosted, r.Report, 2, 5*time.Minute))
+	must(t, r.Verb(ctx, "destroy", "cluster", "agent", "--name", site.ClusterName, "--namespace", site.ClusterNamespace))
+	must(t, r.Agents(ctx, r.Management, r.Report, "both agents are back after the cluster's end", 10*time.Minute, free))
+	must(t, onlyManagementRuns(r))
 }
 
 func installing(agent *agentv1beta1.Agent) bool {

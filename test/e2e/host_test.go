@@ -59,6 +59,15 @@ func killAndRestart(ctx context.Context, r *site.Rehearsal, phase string) error 
 	return nil
 }
 
+// onlyManagementRuns: etcd, kube-apiserver and kube-controller-manager of the appliance's own API are left.
+func onlyManagementRuns(r *site.Rehearsal) error {
+	left, err := controlPlanes(r)
+	if err == nil && len(left) != 3 {
+		err = fmt.Errorf("after the cluster's end there run %v", left)
+	}
+	return err
+}
+
 // checkInstalledSecrets looks at a node's disk as somebody who has an account on it.
 func checkInstalledSecrets(t *testing.T, r *site.Rehearsal) {
 	machine := r.Machines[0]

@@ -56,10 +56,13 @@ func (r *Rehearsal) Start(ctx context.Context) error {
 // PowerOn starts every machine.
 func (r *Rehearsal) PowerOn() error {
 	for _, machine := range r.Machines {
+		if machine.Running() {
+			continue
+		}
 		if err := machine.PowerOn(); err != nil {
 			return err
 		}
-		r.Report.Say(machine.Name, "power on (%s, empty disk, boots from the network)", machine.Firmware)
+		r.Report.Say(machine.Name, "power on (%s, boots from its disk, or from the network while that is empty)", machine.Firmware)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
 # `make run` and `make test` are the two that one needs; each installs what it lacks.
-SHELL := /bin/bash
+SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
@@ -60,7 +60,8 @@ integration: build ## Tests against a real etcd and kube-apiserver of our own re
 bench: packages build ## Start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	go run ./test/release -layout "$$release" -to "$$dir" && \
-	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway && \
+	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway | tee "$$dir/report" && \
+	go run ./test/bench/hostedcluster -bin bin -release "$$release" -os "$$os" -bare "$$(awk '/^bare etcd/ {print $$7 "s"}' "$$dir/report")" && \
 	bin/rehearse -once -bin bin -release "$$release" -os "$$os"
 
 e2e: packages build ## The main job on a virtual site, with faults

@@ -61,6 +61,8 @@ func (s *Site) Management(ctx context.Context) (client.Client, error) {
 		if err != nil {
 			return false, "", err
 		}
+		// What is watched by polling must not wait for its own client.
+		config.QPS, config.Burst = 200, 400
 		scheme, err := api.Scheme()
 		if err != nil {
 			return false, "", err

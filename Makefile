@@ -4,8 +4,6 @@ SHELL := /bin/bash -o pipefail
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-# go test caches by package; the e2e must really run.
-UNIT := ./...
 
 DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
 	grub-pc-bin grub-efi-amd64-bin grub-common cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod
@@ -27,8 +25,8 @@ build: ## Build the binaries into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/slipway-agent ./cmd/slipway-agent
 	go build -trimpath -o bin/rehearse ./test/site/rehearse
 
-unit: ## Unit tests
-	go test $(UNIT)
+unit: ## Unit tests, with the race detector
+	go test -race ./...
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt: the files above want formatting'; exit 1; }

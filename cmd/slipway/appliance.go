@@ -79,7 +79,7 @@ func (a *appliance) openPKI() (err error) {
 		return err
 	}
 	names := []string{"slipway." + a.config.Domain, "registry." + a.config.Domain, "localhost"}
-	addresses := append(a.config.SiteAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())
+	addresses := append(a.config.Addresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())
 	if a.serving, err = a.siteCA.ServingCert(names, addresses); err != nil {
 		return err
 	}
@@ -178,15 +178,23 @@ func texts(addresses []netip.Addr) []string {
 	return out
 }
 
-// url of the appliance by address, because a host in its initramfs has no resolver yet.
+// url of the appliance by its first address.
 func (a *appliance) url(scheme string, port int) string {
-	return scheme + "://" + net.JoinHostPort(a.config.SiteAddresses()[0].String(), strconv.Itoa(port))
+	return urlAt(scheme, a.config.SiteAddresses()[0], port)
 }
 
-// ignitionURL is where nodes fetch their configuration.
-func (a *appliance) ignitionURL() string {
-	return a.url("https", a.config.Ports.HTTPS) + "/ignition"
+// urlAt has an address, because a host in its initramfs has no resolver yet.
+func urlAt(scheme string, address netip.Addr, port int) string {
+	return scheme + "://" + net.JoinHostPort(address.String(), strconv.Itoa(port))
 }
+
+// servicesAt is what a host is told that reaches the appliance at the address.
+func (a *appliance) servicesAt(address netip.Addr) string {
+	return urlAt("https", address, a.config.Ports.HTTPS)
+}
+
+// ignitionPath is where nodes fetch their configuration.
+const ignitionPath = "/ignition"
 
 func (a *appliance) registryHost() string {
 	return net.JoinHostPort("registry."+a.config.Domain, strconv.Itoa(a.config.Ports.Registry))

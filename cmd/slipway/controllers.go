@@ -32,7 +32,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 	pools := &nodepool.Reconciler{
 		Client: kube, Releases: releases, Guests: guests, Now: time.Now,
 		Site: nodepool.Site{
-			IgnitionURL: a.ignitionURL(), CA: a.siteCA.PEM(), Registry: a.registryHost(),
+			IgnitionURL: a.url("https", a.config.Ports.HTTPS) + ignitionPath, CA: a.siteCA.PEM(), Registry: a.registryHost(),
 		},
 	}
 	set := []struct {

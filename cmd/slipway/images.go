@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -60,31 +61,33 @@ func (a *appliance) openImages(ctx context.Context) (*images, error) {
 }
 
 // agentBinary is where hosts get slipway-agent from.
-func (a *appliance) agentBinary(opened *images) ignition.Binary {
-	return ignition.Binary{URL: a.url("https", a.config.Ports.HTTPS) + "/boot-artifacts/agent?arch=" + agentArchitecture, Hash: opened.agent.Hash()}
+func agentBinary(services string, opened *images) ignition.Binary {
+	return ignition.Binary{URL: services + "/boot-artifacts/agent?arch=" + agentArchitecture, Hash: opened.agent.Hash()}
 }
 
 func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image.Service, error) {
 	return image.New(image.Config{
 		OSImages:  opened.systems,
 		Agents:    map[string]*image.Agent{agentArchitecture: opened.agent},
-		Addresses: a.config.SiteAddresses(),
+		Addresses: a.config.Addresses(),
 		HTTPPort:  a.config.Ports.HTTP,
 		InfraEnvs: decisions{lookup},
 		Tokens:    a.tokens,
-		Discovery: func(_ context.Context, env *agentv1beta1.InfraEnv) ([]byte, error) { return a.discovery(opened, env) },
-		Log:       a.log,
+		Discovery: func(_ context.Context, env *agentv1beta1.InfraEnv, address netip.Addr) ([]byte, error) {
+			return a.discovery(opened, env, a.servicesAt(address))
+		},
+		Log: a.log,
 	})
 }
 
-// discovery is the Ignition of the live OS of an InfraEnv.
-func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv) ([]byte, error) {
+// discovery is the Ignition of the live OS of an InfraEnv, for hosts that reach the appliance's services at the URL.
+func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv, services string) ([]byte, error) {
 	return ignition.Discovery(ignition.DiscoveryInput{
 		InfraEnvID: string(env.UID),
 		Token:      a.tokens.InfraEnv(string(env.UID)),
-		ServiceURL: a.url("https", a.config.Ports.HTTPS),
+		ServiceURL: services,
 		SiteCA:     a.siteCA.PEM(),
-		Agent:      a.agentBinary(opened),
+		Agent:      agentBinary(services, opened),
 		SSHKey:     env.Spec.SSHAuthorizedKey,
 		NTPSources: env.Spec.AdditionalNTPSources,
 		Override:   []byte(env.Spec.IgnitionConfigOverride),
@@ -107,13 +110,13 @@ type diskImages struct {
 }
 
 // Disk implements agentapi.Images.
-func (d diskImages) Disk(arch, version string) (agentapi.Disk, error) {
+func (d diskImages) Disk(ctx context.Context, arch, version string) (agentapi.Disk, error) {
 	system, err := d.system(arch, version)
 	if err != nil {
 		return agentapi.Disk{}, err
 	}
 	return agentapi.Disk{
-		URL:              d.appliance.url("https", d.appliance.config.Ports.HTTPS) + "/boot-artifacts/disk?arch=" + system.CPUArchitecture + "&version=" + system.Version,
+		URL:              d.appliance.servicesAt(d.service.Reached(ctx)) + "/boot-artifacts/disk?arch=" + system.CPUArchitecture + "&version=" + system.Version,
 		SHA256:           system.Disk.UncompressedSHA256,
 		Size:             system.Disk.UncompressedSize,
 		CompressedSHA256: system.Disk.SHA256,
@@ -141,29 +144,27 @@ func (d diskImages) system(arch, version string) (*image.OS, error) {
 // pointers adapts the Ignition package to what agents' installations ask.
 type pointers struct {
 	appliance *appliance
-	agent     ignition.Binary
+	opened    *images
+	service   *image.Service
 }
 
-func (a *appliance) pointers(opened *images) pointers {
-	return pointers{a, a.agentBinary(opened)}
-}
-
-// Pointer implements agentapi.Ignition.
-func (p pointers) Pointer(_ context.Context, in agentapi.Pointer) ([]byte, error) {
+// Pointer implements agentapi.Ignition: the installed host comes to the address that the live one came to.
+func (p pointers) Pointer(ctx context.Context, in agentapi.Pointer) ([]byte, error) {
+	services := p.appliance.servicesAt(p.service.Reached(ctx))
 	return ignition.Pointer(ignition.PointerInput{
 		Source: ignition.Source{
-			URL:     p.appliance.ignitionURL(),
+			URL:     services + ignitionPath,
 			Token:   in.Token,
 			Headers: in.Headers,
 			CA:      p.appliance.siteCA.PEM(),
 		},
 		InfraEnvID: in.InfraEnvID,
 		HostID:     in.HostID,
-		ServiceURL: p.appliance.url("https", p.appliance.config.Ports.HTTPS),
+		ServiceURL: services,
 		HostToken:  in.HostToken,
 		NodeName:   in.NodeName,
 		ProviderID: in.ProviderID,
-		Agent:      p.agent,
+		Agent:      agentBinary(services, p.opened),
 		Overrides:  in.Overrides,
 	})
 }

@@ -151,7 +151,7 @@ func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interfa
 func (a *appliance) listenWeb(ctx context.Context, metrics *prometheus.Registry, artifacts *image.Service, agents *agentapi.Server, payloads ignition.Payloads, group *run.Group) error {
 	routes := []web.Route{
 		{Pattern: wire.BasePath + "/", Handler: agents},
-		{Pattern: "GET /ignition", Handler: ignition.NewHandler(payloads, a.log)},
+		{Pattern: "GET " + ignitionPath, Handler: ignition.NewHandler(payloads, a.log)},
 	}
 	for pattern, handler := range artifacts.Routes() {
 		routes = append(routes, web.Route{Pattern: pattern, Handler: handler, Plain: true})

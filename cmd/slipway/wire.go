@@ -44,7 +44,7 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	}
 	agents := agentapi.New(agentapi.Config{
 		Tokens: a.tokens, InfraEnvs: lookup, Agents: store, Secrets: store,
-		Images: diskImages{a, artifacts}, Ignition: a.pointers(images), Requirements: host.DefaultRequirements(), Log: a.log,
+		Images: diskImages{a, artifacts}, Ignition: pointers{a, images, artifacts}, Requirements: host.DefaultRequirements(), Log: a.log,
 	})
 	if err := agents.Follow(ctx, mgr.GetCache()); err != nil {
 		return err

@@ -162,7 +162,7 @@ func (s *site) Secret(_ context.Context, secret client.ObjectKey, key string) ([
 	return []byte("t0ken"), nil
 }
 
-func (s *site) Disk(arch, _ string) (agentapi.Disk, error) {
+func (s *site) Disk(_ context.Context, arch, _ string) (agentapi.Disk, error) {
 	if arch != "x86_64" {
 		return agentapi.Disk{}, errors.New("no such image")
 	}

@@ -60,7 +60,7 @@ func (s *Server) instructions(w http.ResponseWriter, r *http.Request) {
 	if r.Context().Err() != nil {
 		return
 	}
-	instructions, err := s.instruct(c, steps)
+	instructions, err := s.instruct(r.Context(), c, steps)
 	if err != nil {
 		s.failed(w, r, c, "make the next step", err)
 		return
@@ -135,11 +135,11 @@ func (s *Server) await(ctx context.Context, agent *agentv1beta1.Agent, patience 
 }
 
 // instruct turns due steps into instructions of the wire.
-func (s *Server) instruct(c *call, steps []host.StepType) ([]wire.Step, error) {
+func (s *Server) instruct(ctx context.Context, c *call, steps []host.StepType) ([]wire.Step, error) {
 	instructions := []wire.Step{}
 	for _, step := range steps {
 		agent := s.sessions.newest(c.agent)
-		args, err := s.arguments(c, agent, step)
+		args, err := s.arguments(ctx, c, agent, step)
 		if err != nil {
 			return nil, fmt.Errorf("step %s of host %s: %w", step, c.hostID, err)
 		}
@@ -152,7 +152,7 @@ func (s *Server) instruct(c *call, steps []host.StepType) ([]wire.Step, error) {
 	return instructions, nil
 }
 
-func (s *Server) arguments(c *call, agent *agentv1beta1.Agent, step host.StepType) ([]string, error) {
+func (s *Server) arguments(ctx context.Context, c *call, agent *agentv1beta1.Agent, step host.StepType) ([]string, error) {
 	var argument any
 	switch step {
 	case host.StepInventory:
@@ -161,7 +161,7 @@ func (s *Server) arguments(c *call, agent *agentv1beta1.Agent, step host.StepTyp
 		argument = wire.ReclaimRequest{HostFSMountDir: "/host", BootDevice: bootDevice(agent)}
 	case host.StepInstall:
 		arch := agent.Status.Inventory.Cpu.Architecture
-		disk, err := s.Images.Disk(arch, c.infraEnv.Spec.OSImageVersion)
+		disk, err := s.Images.Disk(ctx, arch, c.infraEnv.Spec.OSImageVersion)
 		if err != nil {
 			return nil, fmt.Errorf("disk image for %s: %w", arch, err)
 		}

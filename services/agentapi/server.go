@@ -53,7 +53,7 @@ type Disk struct {
 
 // Images knows the machine OS; version is InfraEnv.spec.osImageVersion, empty for the newest.
 type Images interface {
-	Disk(arch, version string) (Disk, error)
+	Disk(ctx context.Context, arch, version string) (Disk, error)
 }
 
 // Pointer is what one host's first boot is told.

@@ -229,8 +229,8 @@ func (c *Config) InterfaceNames() []string {
 	return names
 }
 
-// SiteAddresses are the addresses that hosts are told: the first of each family, IPv4 first.
-func (c *Config) SiteAddresses() []netip.Addr {
+// Addresses are all of the appliance's: those of IPv4 by interface, then those of IPv6.
+func (c *Config) Addresses() []netip.Addr {
 	var v4, v6 []netip.Addr
 	for _, name := range c.InterfaceNames() {
 		for _, prefix := range c.Interfaces[name].Addresses {
@@ -241,12 +241,16 @@ func (c *Config) SiteAddresses() []netip.Addr {
 			}
 		}
 	}
+	return append(v4, v6...)
+}
+
+// SiteAddresses are those that hosts are told by default: the first of each family, IPv4 first.
+func (c *Config) SiteAddresses() []netip.Addr {
 	var site []netip.Addr
-	if len(v4) > 0 {
-		site = append(site, v4[0])
-	}
-	if len(v6) > 0 {
-		site = append(site, v6[0])
+	for _, address := range c.Addresses() {
+		if len(site) == 0 || site[len(site)-1].Is4() != address.Is4() {
+			site = append(site, address)
+		}
 	}
 	return site
 }

@@ -91,7 +91,7 @@ func (s *Service) initrd(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) stream(w http.ResponseWriter, r *http.Request, infraEnv *v1beta1.InfraEnv, base *Artifact) {
-	over, err := s.overlays.of(r.Context(), infraEnv)
+	over, err := s.overlays.of(r.Context(), infraEnv, s.Reached(r.Context()))
 	if err != nil {
 		s.broken(w, r, err)
 		return

@@ -37,6 +37,7 @@ type world struct {
 	decision Decision
 	failure  error
 	rendered int
+	told     []netip.Addr
 	log      bytes.Buffer
 }
 
@@ -93,8 +94,9 @@ func newWorld(t *testing.T) *world {
 		OSImages: []*OS{w.os}, Agents: map[string]*Agent{"x86_64": agent},
 		Addresses: []netip.Addr{netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("fd00:7::2")}, HTTPPort: 8080,
 		InfraEnvs: w, Tokens: tokens{},
-		Discovery: func(_ context.Context, infraEnv *v1beta1.InfraEnv) ([]byte, error) {
+		Discovery: func(_ context.Context, infraEnv *v1beta1.InfraEnv, address netip.Addr) ([]byte, error) {
 			w.rendered++
+			w.told = append(w.told, address)
 			return fmt.Appendf(nil, `{"ignition":{"version":"3.4.0"},"generation":%d}`, infraEnv.Generation), nil
 		},
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)),

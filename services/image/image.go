@@ -1,7 +1,7 @@
 // Package image has live ISO, initrd and PXE artifacts, customised while streaming.
 //
 // Nothing is copied per InfraEnv: an initrd is the base file and a small archive with the InfraEnv's config.ign, read one
-// after the other. The archive is rendered once per generation, and a request keeps the one that it began with.
+// after the other. The archive is rendered once per generation and address of the appliance, and a request keeps the one that it began with.
 package image
 
 import (
@@ -54,13 +54,13 @@ type Config struct {
 	OSImages []*OS
 	// Agents by architecture.
 	Agents map[string]*Agent
-	// Addresses of the site and the port of the plain HTTP front: what scripts point at.
+	// Addresses of the appliance, the one that hosts are told by default first, and the port of the plain HTTP front.
 	Addresses []netip.Addr
 	HTTPPort  int
 	InfraEnvs InfraEnvs
 	Tokens    Tokens
-	// Discovery renders the config.ign of an InfraEnv.
-	Discovery func(context.Context, *v1beta1.InfraEnv) ([]byte, error)
+	// Discovery renders the config.ign of an InfraEnv for hosts that reach the appliance at the address.
+	Discovery func(context.Context, *v1beta1.InfraEnv, netip.Addr) ([]byte, error)
 	Log       *slog.Logger
 }
 

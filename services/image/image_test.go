@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -126,7 +127,7 @@ func TestSegments(t *testing.T) {
 // A download that began keeps its generation; the next one has the new.
 func TestGenerations(t *testing.T) {
 	w := newWorld(t)
-	over, err := w.service.overlays.of(t.Context(), w.infraEnv)
+	over, err := w.service.overlays.of(t.Context(), w.infraEnv, w.service.config.Addresses[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,8 +155,26 @@ func TestGenerations(t *testing.T) {
 	if err != nil || !bytes.Equal(append(half, rest...), w.want(1)) {
 		t.Errorf("the running download has mixed generations (%v)", err)
 	}
-	if w.rendered != 2 || len(w.service.overlays.byUID) != 1 {
-		t.Errorf("rendered %d, kept %d", w.rendered, len(w.service.overlays.byUID))
+	if w.rendered != 2 || len(w.service.overlays.byKey) != 1 {
+		t.Errorf("rendered %d, kept %d", w.rendered, len(w.service.overlays.byKey))
+	}
+}
+
+// A host is told the address that it came to, whatever the family; each address is rendered once.
+func TestOverlayOfAddress(t *testing.T) {
+	w := newWorld(t)
+	tags := map[string]string{}
+	for range 2 {
+		for _, local := range []string{"", "10.7.0.2:8080", "[::ffff:10.7.0.2]:8080", "[fd00:7::2]:8443", "[fe80::2%br0]:8443", "192.0.2.9:8080"} {
+			tags[local] = w.ask("HEAD", initrdPath, local).Header.Get("ETag")
+		}
+	}
+	if want := w.service.config.Addresses; !slices.Equal(w.told, want) {
+		t.Errorf("rendered for %v, want %v", w.told, want)
+	}
+	if tags["10.7.0.2:8080"] != tags[""] || tags["192.0.2.9:8080"] != tags[""] || tags["[fe80::2%br0]:8443"] != tags["[fd00:7::2]:8443"] ||
+		tags["[fd00:7::2]:8443"] == tags[""] {
+		t.Errorf("tags %v", tags)
 	}
 }
 
@@ -164,11 +183,11 @@ func TestOverlaysAreBounded(t *testing.T) {
 	for i := range overlaysKept + 50 {
 		infraEnv := w.infraEnv.DeepCopy()
 		infraEnv.UID = typesUID(i)
-		if _, err := w.service.overlays.of(t.Context(), infraEnv); err != nil {
+		if _, err := w.service.overlays.of(t.Context(), infraEnv, w.service.config.Addresses[0]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if kept := len(w.service.overlays.byUID); kept != overlaysKept || len(w.service.overlays.order) != overlaysKept {
+	if kept := len(w.service.overlays.byKey); kept != overlaysKept || len(w.service.overlays.order) != overlaysKept {
 		t.Errorf("kept %d", kept)
 	}
 }

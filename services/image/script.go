@@ -147,7 +147,7 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) {
 	}
 	switch name := r.URL.Query().Get("file_name"); name {
 	case "discovery.ign":
-		over, err := s.overlays.of(r.Context(), infraEnv)
+		over, err := s.overlays.of(r.Context(), infraEnv, s.Reached(r.Context()))
 		if err != nil {
 			s.broken(w, r, err)
 			return
@@ -246,13 +246,18 @@ func attach(w http.ResponseWriter, r *http.Request, name, kind string, content [
 // base is where the machine that asks reaches the plain front: at the address that it asked, or one of that family.
 // Loaders and initramfs often have neither DNS nor the site CA.
 func (s *Service) base(r *http.Request) string {
-	chosen := s.config.Addresses[0]
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+	return "http://" + net.JoinHostPort(s.Reached(r.Context()).String(), strconv.Itoa(s.config.HTTPPort))
+}
+
+// Reached is the site's address that the host came to whose HTTP request has the context, or one of that family: what the
+// host is told instead of a name. Without a request it is the site's first address.
+func (s *Service) Reached(ctx context.Context) netip.Addr {
+	if local, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok {
 		if at, err := netip.ParseAddrPort(local.String()); err == nil {
-			chosen = s.nearest(at.Addr().Unmap().WithZone(""))
+			return s.nearest(at.Addr().Unmap().WithZone(""))
 		}
 	}
-	return "http://" + net.JoinHostPort(chosen.String(), strconv.Itoa(s.config.HTTPPort))
+	return s.config.Addresses[0]
 }
 
 func (s *Service) nearest(local netip.Addr) netip.Addr {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"github.com/slipway-io/slipway/services/agentapi"
 	"github.com/slipway-io/slipway/services/agentapi/wire"
 	"github.com/slipway-io/slipway/services/api"
-	"github.com/slipway-io/slipway/services/dhcp"
 	"github.com/slipway-io/slipway/services/dns"
 	"github.com/slipway-io/slipway/services/ignition"
 	"github.com/slipway-io/slipway/services/image"
@@ -90,7 +88,7 @@ func (z *zones) Set(clusters map[string]map[string][]netip.Addr) error {
 func (a *appliance) listenBoot(ctx context.Context, registry *prometheus.Registry, group *run.Group) error {
 	for _, name := range a.config.InterfaceNames() {
 		nic := a.config.Interfaces[name]
-		if nic.DHCP.Mode != "server" {
+		if nic.DHCP.Mode == api.DHCPOff {
 			continue
 		}
 		if err := a.listenDHCP(ctx, name, nic, registry, group); err != nil {
@@ -110,40 +108,6 @@ func (a *appliance) listenBoot(ctx context.Context, registry *prometheus.Registr
 		return err
 	}
 	group.Add("tftp", server.Run)
-	return nil
-}
-
-func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interface, registry *prometheus.Registry, group *run.Group) error {
-	address, _ := nic.IPv4()
-	ranges, err := nic.DHCP.Ranges()
-	if err != nil {
-		return err
-	}
-	config := dhcp.Config{
-		Interface: name, Address: address, Gateway: nic.DHCP.Gateway, DNS: []netip.Addr{address.Addr()}, NTP: nic.DHCP.NTP,
-		Domain: a.config.Domain, LeaseTime: nic.DHCP.LeaseTime.Duration, Dir: a.path("leases"),
-		NoIPv6Router: len(nic.Addresses) == 1,
-	}
-	for _, r := range ranges {
-		config.Ranges = append(config.Ranges, dhcp.Range{From: r[0], To: r[1]})
-	}
-	var fixed []dhcp.Reservation
-	for _, reservation := range nic.DHCP.Reservations {
-		mac, err := net.ParseMAC(reservation.MAC)
-		if err != nil {
-			return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
-		}
-		fixed = append(fixed, dhcp.Reservation{MAC: mac, Address: reservation.Address, Hostname: reservation.Hostname})
-	}
-	reservations, err := dhcp.NewFixed(fixed...)
-	if err != nil {
-		return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
-	}
-	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP)}, reservations, registry, a.log)
-	if err != nil {
-		return err
-	}
-	group.Add("dhcp on "+name, server.Run)
 	return nil
 }
 

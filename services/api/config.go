@@ -7,9 +7,7 @@ import (
 	"os"
 	"sort"
 	"strings"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 )
@@ -40,25 +38,6 @@ type Interface struct {
 	// Addresses with prefix length; the first of each family is the one that hosts are told.
 	Addresses []netip.Prefix `json:"addresses"`
 	DHCP      DHCP           `json:"dhcp,omitempty"`
-}
-
-// DHCP is the lease service of an interface.
-type DHCP struct {
-	// Mode is "server" or "off" (the default).
-	Mode string `json:"mode,omitempty"`
-	// Pool is one or more ranges "first-last", separated by commas.
-	Pool         string          `json:"pool,omitempty"`
-	Gateway      netip.Addr      `json:"gateway,omitempty,omitzero"`
-	NTP          []netip.Addr    `json:"ntp,omitempty"`
-	LeaseTime    metav1.Duration `json:"leaseTime,omitempty,omitzero"`
-	Reservations []Reservation   `json:"reservations,omitempty"`
-}
-
-// Reservation fixes the address of a MAC.
-type Reservation struct {
-	MAC      string     `json:"mac"`
-	Address  netip.Addr `json:"address"`
-	Hostname string     `json:"hostname,omitempty"`
 }
 
 // DNS is how names outside the site are answered.
@@ -121,12 +100,7 @@ func (c *Config) setDefaults() {
 		}
 	}
 	for name, nic := range c.Interfaces {
-		if nic.DHCP.Mode == "" {
-			nic.DHCP.Mode = "off"
-		}
-		if nic.DHCP.LeaseTime.Duration == 0 {
-			nic.DHCP.LeaseTime.Duration = time.Hour
-		}
+		nic.DHCP.setDefaults()
 		c.Interfaces[name] = nic
 	}
 }
@@ -167,56 +141,7 @@ func (n Interface) validate(name string) []error {
 	if len(n.Addresses) == 0 {
 		faults = append(faults, fmt.Errorf("interfaces.%s.addresses: at least one address with prefix length is needed, as 10.7.0.2/24", name))
 	}
-	switch n.DHCP.Mode {
-	case "off":
-		return faults
-	case "server":
-	default:
-		return append(faults, fmt.Errorf("interfaces.%s.dhcp.mode: %q is none of server, off", name, n.DHCP.Mode))
-	}
-	subnet, ok := n.IPv4()
-	if !ok {
-		return append(faults, fmt.Errorf("interfaces.%s.dhcp: mode server needs an IPv4 address on the interface", name))
-	}
-	ranges, err := n.DHCP.Ranges()
-	if err != nil {
-		return append(faults, fmt.Errorf("interfaces.%s.dhcp.pool: %w", name, err))
-	}
-	for _, r := range ranges {
-		for _, end := range r {
-			if !subnet.Contains(end) {
-				faults = append(faults, fmt.Errorf("interfaces.%s.dhcp.pool: %s is outside %s", name, end, subnet.Masked()))
-			}
-		}
-	}
-	return faults
-}
-
-// overlaps finds pools of the whole file that share addresses.
-func (c *Config) overlaps() []error {
-	type span struct {
-		where    string
-		from, to netip.Addr
-	}
-	var spans []span
-	for _, name := range c.InterfaceNames() {
-		ranges, err := c.Interfaces[name].DHCP.Ranges()
-		if err != nil {
-			continue
-		}
-		for _, r := range ranges {
-			spans = append(spans, span{"interfaces." + name + ".dhcp.pool", r[0], r[1]})
-		}
-	}
-	sort.Slice(spans, func(i, j int) bool { return spans[i].from.Less(spans[j].from) })
-	var faults []error
-	for i := 1; i < len(spans); i++ {
-		if !spans[i-1].to.Less(spans[i].from) {
-			faults = append(faults, fmt.Errorf("%s: %s-%s overlaps %s-%s of %s", spans[i].where, spans[i].from, spans[i].to,
-				spans[i-1].from, spans[i-1].to, spans[i-1].where))
-		}
-	}
-	return faults
+	return append(faults, n.validateDHCP("interfaces."+name+".dhcp")...)
 }
 
 // InterfaceNames are sorted.
@@ -263,31 +188,4 @@ func (n Interface) IPv4() (netip.Prefix, bool) {
 		}
 	}
 	return netip.Prefix{}, false
-}
-
-// Ranges parses the pool into pairs of first and last address.
-func (d DHCP) Ranges() ([][2]netip.Addr, error) {
-	if d.Mode != "server" {
-		return nil, nil
-	}
-	var ranges [][2]netip.Addr
-	for part := range strings.SplitSeq(d.Pool, ",") {
-		first, last, ok := strings.Cut(strings.TrimSpace(part), "-")
-		if !ok {
-			return nil, fmt.Errorf("%q is not a range first-last, as 10.7.0.50-10.7.0.199", part)
-		}
-		from, err := netip.ParseAddr(strings.TrimSpace(first))
-		if err != nil {
-			return nil, err
-		}
-		to, err := netip.ParseAddr(strings.TrimSpace(last))
-		if err != nil {
-			return nil, err
-		}
-		if to.Less(from) {
-			return nil, fmt.Errorf("%s comes after %s", from, to)
-		}
-		ranges = append(ranges, [2]netip.Addr{from, to})
-	}
-	return ranges, nil
 }

@@ -41,6 +41,18 @@ func TestParseConfigRefuses(t *testing.T) {
 		"bad mode":           {"mode: server", "mode: serve", `"serve" is none of`},
 		"pool outside":       {"10.7.0.50-", "10.6.0.50-", "10.6.0.50 is outside 10.7.0.0/24"},
 		"pool backwards":     {"10.7.0.50-10.7.0.199", "10.7.0.199-10.7.0.50", "comes after"},
+		"proxy with a pool":  {"mode: server", "mode: proxy", "in mode proxy the other DHCP server gives it"},
+		"gateway outside":    {"leaseTime: 2h", "gateway: 10.6.0.1", "dhcp.gateway: 10.6.0.1 is outside 10.7.0.0/24"},
+		"mixed range":        {"10.7.0.50-10.7.0.199", "10.7.0.50-fd07::9", "are of two families"},
+		"mtu too small":      {"leaseTime: 2h", "mtu: 68", "dhcp.mtu: 68 is not between"},
+		"route with bits":    {"leaseTime: 2h", "routes: [{to: 10.9.0.1/16, via: 10.7.0.1}]", "routes[0]: to: 10.9.0.1/16 is not a network"},
+		"route elsewhere":    {"leaseTime: 2h", "routes: [{to: 10.9.0.0/16, via: 10.8.0.1}]", "a router must be on the hosts' own network"},
+		"bad search":         {"leaseTime: 2h", "search: [a_b]", "search[0]"},
+		"relayed overlap":    {"leaseTime: 2h", "relayed: [{subnet: 10.7.0.128/25}]", "relayed[0].subnet: 10.7.0.128/25 overlaps 10.7.0.0/24"},
+		"relayed pool":       {"leaseTime: 2h", "relayed: [{subnet: 10.8.0.0/24, pool: 10.9.0.5-10.9.0.9}]", "relayed[0].pool: 10.9.0.5 is outside 10.8.0.0/24"},
+		"reservation MAC":    {"leaseTime: 2h", "reservations: [{mac: eth0, address: 10.7.0.9}]", "reservations[0].mac"},
+		"reservation served": {"leaseTime: 2h", `reservations: [{mac: "52:54:00:00:00:01", address: 10.6.0.9}]`, "10.6.0.9 is in no network"},
+		"reserved twice":     {"leaseTime: 2h", `reservations: [{mac: "52:54:00:00:00:01", address: 10.7.0.9}, {mac: "52:54:00:00:00:02", address: 10.7.0.9}]`, "is taken by reservations[0]"},
 		"pool no range":      {"10.7.0.50-10.7.0.199", "10.7.0.50", "is not a range"},
 		"pools overlap":      {"10.7.0.50-10.7.0.199", `"10.7.0.50-10.7.0.99, 10.7.0.99-10.7.0.120"`, "overlaps"},
 		"same ports":         {"dns:", "ports: {http: 8443}\ndns:", "taken by"},
@@ -57,6 +69,23 @@ func TestParseConfigRefuses(t *testing.T) {
 				t.Errorf("%v, want it to contain %q", err, one.want)
 			}
 		})
+	}
+}
+
+func TestDHCPModes(t *testing.T) {
+	const proxy = "{mode: proxy, relayed: [{subnet: 10.8.0.0/24}]}"
+	const server = `{mode: server, pool: "10.7.0.50-10.7.0.99, fd07::1000-fd07::1fff", gateway: 10.7.0.1, mtu: 9000, search: [example.com],
+      routes: [{to: 10.9.0.0/16, via: 10.7.0.9}], relayed: [{subnet: 10.8.0.0/24, pool: 10.8.0.10-10.8.0.20, gateway: 10.8.0.1}],
+      reservations: [{mac: "52:54:00:00:00:01", address: 10.8.0.9, hostname: nine}]}`
+	for _, dhcp := range []string{proxy, server} {
+		config, err := ParseConfig([]byte(strings.Replace(good, "{mode: server, pool: 10.7.0.50-10.7.0.199, leaseTime: 2h}", dhcp, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", dhcp, err)
+			continue
+		}
+		if d := config.Interfaces["eno1"].DHCP; d.Relayed[0].LeaseTime.Duration != time.Hour {
+			t.Errorf("lease time of the relayed network: %v", d.Relayed[0].LeaseTime)
+		}
 	}
 }
 

@@ -28,6 +28,8 @@ const (
 	Foreign   Outcome = "foreign"   // not for this server, or not from a network that it serves
 	Exhausted Outcome = "exhausted" // no address is left
 	Malformed Outcome = "malformed"
+	Unknown   Outcome = "unknown-network" // relayed from a network that is not configured
+	NoBoot    Outcome = "nothing-to-boot" // proxy: the client does not boot, or there is nothing for it
 )
 
 // Decision is all that has to be done for one packet. Records are on disk before the reply leaves.
@@ -36,6 +38,14 @@ type Decision struct {
 	Subnet  netip.Prefix
 	Reply   *dhcpv4.DHCPv4 // nil when nothing is answered
 	Records []Lease
+	Other   netip.Addr // the DHCP server on this link that the client chose instead of us
+}
+
+// arrival is a packet as it came.
+type arrival struct {
+	*dhcpv4.DHCPv4
+	from netip.AddrPort
+	boot bool // on the boot server's port, 4011
 }
 
 // engine decides. It does no I/O and does not read the clock.
@@ -79,7 +89,7 @@ func (e *engine) decide(now time.Time, p *dhcpv4.DHCPv4) Decision {
 	}
 	var ok bool
 	if r.subnet, ok = e.network(p); !ok {
-		return Decision{Outcome: Foreign}
+		return Decision{Outcome: Unknown}
 	}
 	var d Decision
 	switch p.MessageType() {
@@ -100,21 +110,57 @@ func (e *engine) decide(now time.Time, p *dhcpv4.DHCPv4) Decision {
 	return d
 }
 
-// network finds the client's subnet: the relay's link selection (RFC 3527), else the relay's address, else, for a client
-// that renews through a router, its own address, else the interface's network.
+// network finds the client's subnet: the relay's, else, for a client that renews through a router, that of its own address,
+// else the interface's network.
 func (e *engine) network(p *dhcpv4.DHCPv4) (int, bool) {
-	if giaddr := addr4(p.GatewayIPAddr); giaddr.IsValid() {
-		if info := p.RelayAgentInfo(); info != nil {
-			if link := addr4(info.Get(dhcpv4.LinkSelectionSubOption)); link.IsValid() {
-				return e.subnetOf(link)
-			}
-		}
-		return e.subnetOf(giaddr)
+	if link := relayLink(p); link.IsValid() {
+		return e.subnetOf(link)
 	}
 	if i, ok := e.subnetOf(addr4(p.ClientIPAddr)); ok {
 		return i, true
 	}
 	return 0, true
+}
+
+// relayLink is an address of the network that a relayed packet comes from: the relay's link selection (RFC 3527), else the
+// relay's address. It is the zero Addr for a packet that was not relayed.
+func relayLink(p *dhcpv4.DHCPv4) netip.Addr {
+	giaddr := addr4(p.GatewayIPAddr)
+	if !giaddr.IsValid() {
+		return netip.Addr{}
+	}
+	if link := relayOption(p, dhcpv4.LinkSelectionSubOption); link.IsValid() {
+		return link
+	}
+	return giaddr
+}
+
+// relayOption is an address that a relay agent put into its option (RFC 3046).
+func relayOption(p *dhcpv4.DHCPv4, code dhcpv4.OptionCode) netip.Addr {
+	if !p.Options.Has(dhcpv4.OptionRelayAgentInformation) {
+		return netip.Addr{}
+	}
+	info := p.RelayAgentInfo()
+	if info == nil {
+		return netip.Addr{}
+	}
+	return addr4(info.Get(code))
+}
+
+// serverID is who a client is told to answer: ourselves, or the relay that wants to see renewals too (RFC 5107).
+func serverID(p *dhcpv4.DHCPv4, own netip.Addr) netip.Addr {
+	if addr4(p.GatewayIPAddr).IsValid() {
+		if override := relayOption(p, dhcpv4.ServerIdentifierOverrideSubOption); override.IsValid() {
+			return override
+		}
+	}
+	return own
+}
+
+// ours tells whether a client that names a server means this one.
+func (e *engine) ours(r request) bool {
+	server := addr4(r.ServerIdentifier())
+	return server == e.server || (server.IsValid() && server == serverID(r.DHCPv4, e.server))
 }
 
 func (e *engine) subnetOf(a netip.Addr) (int, bool) {
@@ -189,13 +235,17 @@ func (e *engine) unused(r request, a netip.Addr) bool {
 // request answers the four kinds of REQUEST of RFC 2131 §4.3.2. A client that asks for an address of ours without a
 // record is given it when it is free: after a lost log the machines keep what they have.
 func (e *engine) request(r request) Decision {
-	server, want, current := r.ServerIdentifier(), addr4(r.RequestedIPAddress()), addr4(r.ClientIPAddr)
-	selecting := len(server) > 0
-	if selecting && addr4(server) != e.server {
+	want, current := addr4(r.RequestedIPAddress()), addr4(r.ClientIPAddr)
+	selecting := len(r.ServerIdentifier()) > 0
+	if selecting && !e.ours(r) {
 		if held := e.leases.byClient[holder{r.subnet, r.client}]; held != nil && held.offered {
 			e.leases.expire(held, r.now)
 		}
-		return Decision{Outcome: Foreign}
+		d := Decision{Outcome: Foreign}
+		if !addr4(r.GatewayIPAddr).IsValid() {
+			d.Other = addr4(r.ServerIdentifier())
+		}
+		return d
 	}
 	a := want
 	if !a.IsValid() {
@@ -235,7 +285,7 @@ func (e *engine) grant(r request, a netip.Addr, hostname string) Decision {
 // decline sets an address aside that its client found in use by someone else.
 func (e *engine) decline(r request) Decision {
 	held := e.leases.byAddr[addr4(r.RequestedIPAddress())]
-	if addr4(r.ServerIdentifier()) != e.server || held == nil || held.Client != r.client || held.subnet != r.subnet {
+	if !e.ours(r) || held == nil || held.Client != r.client || held.subnet != r.subnet {
 		return Decision{Outcome: Foreign}
 	}
 	aside := Lease{Address: held.Address, Expires: r.now.Add(declineHold)}
@@ -246,7 +296,7 @@ func (e *engine) decline(r request) Decision {
 // release ends a lease at once; the address stays the client's first choice.
 func (e *engine) release(r request) Decision {
 	held := e.leases.byAddr[addr4(r.ClientIPAddr)]
-	if addr4(r.ServerIdentifier()) != e.server || held == nil || held.Client != r.client || held.offered || held.subnet != r.subnet {
+	if !e.ours(r) || held == nil || held.Client != r.client || held.offered || held.subnet != r.subnet {
 		return Decision{Outcome: Foreign}
 	}
 	e.leases.expire(held, r.now)

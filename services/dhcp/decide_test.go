@@ -1,8 +1,10 @@
 package dhcp
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,7 +163,7 @@ func TestRequests(t *testing.T) {
 		"a reserved address":               {[]dhcpv4.Modifier{asking("10.7.0.101"), server("10.7.0.2")}, 1, Naked, ""},
 		"its reserved address":             {[]dhcpv4.Modifier{asking("10.7.0.101"), server("10.7.0.2")}, 9, Acked, "10.7.0.101"},
 		"renewing against its reservation": {[]dhcpv4.Modifier{having("10.7.0.102")}, 9, Naked, ""},
-		"relay without a network":          {[]dhcpv4.Modifier{via("10.99.0.1"), asking("10.7.0.100")}, 1, Foreign, ""},
+		"relay without a network":          {[]dhcpv4.Modifier{via("10.99.0.1"), asking("10.7.0.100")}, 1, Unknown, ""},
 		"relayed":                          {[]dhcpv4.Modifier{via("10.8.0.1"), asking("10.8.0.10")}, 1, Acked, "10.8.0.10"},
 		"renewing through a router":        {[]dhcpv4.Modifier{having("10.8.0.10")}, 1, Acked, "10.8.0.10"},
 	} {
@@ -278,6 +280,71 @@ func TestRelayInformationIsEchoed(t *testing.T) {
 	}
 }
 
+// A relay that wants to see renewals takes our place as the server (RFC 5107).
+func TestServerIdentifierOverride(t *testing.T) {
+	s := newSite(t)
+	info := dhcpv4.WithOption(dhcpv4.OptRelayAgentInfo(dhcpv4.OptGeneric(dhcpv4.ServerIdentifierOverrideSubOption, net.IP{10, 8, 0, 1})))
+	d, a := s.send(1, discover, via("10.8.0.1"), info)
+	s.want(Offered, "10.8.0.10")(d, a)
+	if got := d.Reply.ServerIdentifier().String(); got != "10.8.0.1" {
+		t.Errorf("server identifier %s", got)
+	}
+	s.want(Acked, "10.8.0.10")(s.send(1, ask, via("10.8.0.1"), info, asking("10.8.0.10"), server("10.8.0.1")))
+	s.want(Foreign, "")(s.send(1, ask, via("10.8.0.1"), asking("10.8.0.10"), server("10.8.0.1")))
+}
+
+// What is not asked for is not sent; a client without a list gets what fits a boot ROM.
+func TestRequestedOptions(t *testing.T) {
+	list := func(codes ...dhcpv4.OptionCode) dhcpv4.Modifier {
+		return dhcpv4.WithOption(dhcpv4.OptParameterRequestList(codes...))
+	}
+	cfg := testConfig()
+	cfg.MTU = 9000
+	cfg.Routes = []Route{{netip.MustParsePrefix("10.9.0.0/16"), ip("10.7.0.7")}}
+	all := []dhcpv4.OptionCode{
+		dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName, dhcpv4.OptionBroadcastAddress,
+		dhcpv4.OptionInterfaceMTU, dhcpv4.OptionNTPServers, dhcpv4.OptionDNSDomainSearchList, dhcpv4.OptionClasslessStaticRoute,
+	}
+	for name, c := range map[string]struct {
+		mods []dhcpv4.Modifier
+		want []dhcpv4.OptionCode
+	}{
+		"no list":    {nil, all[:5]},
+		"a list":     {[]dhcpv4.Modifier{list(dhcpv4.OptionRouter, dhcpv4.OptionNTPServers)}, []dhcpv4.OptionCode{dhcpv4.OptionRouter, dhcpv4.OptionNTPServers}},
+		"everything": {[]dhcpv4.Modifier{list(all...)}, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := packet(t, 1, discover)
+			p.Options.Del(dhcpv4.OptionParameterRequestList)
+			for _, mod := range c.mods {
+				mod(p)
+			}
+			d := newEngine(cfg, Chain{}, Fixed{}).decide(start, p)
+			r, err := dhcpv4.FromBytes(d.Reply.ToBytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, code := range all {
+				if want := slices.Contains(c.want, code); r.Options.Has(code) != want {
+					t.Errorf("%s: %t, want %t", code, !want, want)
+				}
+			}
+			if r.SubnetMask() == nil {
+				t.Error("no mask")
+			}
+			if name != "everything" {
+				return
+			}
+			if got := fmt.Sprint(r.ClasslessStaticRoute()); !strings.Contains(got, "10.9.0.0/16") || !strings.Contains(got, "0.0.0.0/0") || !strings.Contains(got, "10.7.0.7") || !strings.Contains(got, "10.7.0.1") {
+				t.Errorf("routes %s", got)
+			}
+			if got := r.Options.Get(dhcpv4.OptionInterfaceMTU); string(got) != "\x23\x28" || r.DomainSearch().Labels[0] != "site.example" {
+				t.Errorf("mtu %x, search %v", got, r.DomainSearch())
+			}
+		})
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"range 10.7.0.100-10.7.0.110: overlaps range 10.7.0.100-10.7.0.102": func(c *Config) { c.Ranges = append(c.Ranges, Range{ip("10.7.0.100"), ip("10.7.0.110")}) },
@@ -294,7 +361,9 @@ func TestValidate(t *testing.T) {
 		"subnet 10.7.0.0/25: overlaps subnet 10.7.0.0/24": func(c *Config) {
 			c.Relayed = []Subnet{{Prefix: netip.MustParsePrefix("10.7.0.0/25")}}
 		},
-		"must be between a minute and a year": func(c *Config) { c.LeaseTime = time.Second },
+		"mtu 68: must be":                          func(c *Config) { c.MTU = 68 },
+		"route to 10.9.0.0/16 via 10.8.0.1: needs": func(c *Config) { c.Routes = []Route{{netip.MustParsePrefix("10.9.0.0/16"), ip("10.8.0.1")}} },
+		"must be between a minute and a year":      func(c *Config) { c.LeaseTime = time.Second },
 	} {
 		c := testConfig()
 		change(&c)
@@ -302,41 +371,4 @@ func TestValidate(t *testing.T) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-}
-
-func FuzzDecide(f *testing.F) {
-	f.Add(packet(f, 1, discover).ToBytes())
-	f.Add(packet(f, 1, ask, asking("10.7.0.100"), server("10.7.0.2")).ToBytes())
-	f.Add(packet(f, 1, discover, pxe(7)...).ToBytes())
-	f.Add(packet(f, 1, dhcpv4.MessageTypeDecline, asking("10.7.0.100"), server("10.7.0.2")).ToBytes())
-	f.Add(packet(f, 1, discover, via("10.8.0.1")).ToBytes())
-	cfg := testConfig()
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := dhcpv4.FromBytes(raw)
-		if err != nil {
-			return
-		}
-		e := newEngine(cfg, Chain{}, Fixed{})
-		for i := range 3 {
-			d := e.decide(start.Add(time.Duration(i)*time.Minute), p)
-			for _, l := range d.Records {
-				if _, ok := e.subnetOf(l.Address); !ok {
-					t.Fatalf("lease outside the networks: %v", l)
-				}
-				if line, err := appendRecord(nil, l); err != nil {
-					t.Fatal(err)
-				} else if back, _, n, _ := parseLog(line); n != 1 || back[0].Address != l.Address || back[0].Client != l.Client {
-					t.Fatalf("log has %v for %v", back, l)
-				}
-			}
-			if d.Reply == nil {
-				continue
-			}
-			destination(d.Reply)
-			got, err := dhcpv4.FromBytes(d.Reply.ToBytes())
-			if err != nil || got.OpCode != dhcpv4.OpcodeBootReply {
-				t.Fatalf("reply does not parse: %v", err)
-			}
-		}
-	})
 }

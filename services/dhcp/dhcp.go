@@ -31,7 +31,15 @@ type Subnet struct {
 	NTP       []netip.Addr
 	Domain    string
 	Search    []string
+	MTU       int // bytes; hosts keep theirs when 0
+	Routes    []Route
 	LeaseTime time.Duration // an hour when 0
+}
+
+// Route sends a network through a router (option 121, RFC 3442).
+type Route struct {
+	To  netip.Prefix
+	Via netip.Addr
 }
 
 // Config is the service on one interface.
@@ -45,7 +53,12 @@ type Config struct {
 	NTP       []netip.Addr
 	Domain    string
 	Search    []string
+	MTU       int
+	Routes    []Route
 	LeaseTime time.Duration
+	// Proxy adds what to boot to the leases of a DHCP server that is not ours (PXE 2.1 §2.2.2) and gives no address itself.
+	// What describes the network, but for the prefixes of Relayed, is not used then.
+	Proxy bool
 	// Relayed are further networks, reached through relay agents that have an address in them.
 	Relayed []Subnet
 	// NoIPv6Router answers router solicitations with "no router here", which spares iPXE a wait of 17 seconds on a network
@@ -87,7 +100,7 @@ type Offer struct {
 
 // subnets lists the interface's own network first.
 func (c Config) subnets() []Subnet {
-	own := Subnet{c.Address.Masked(), c.Ranges, c.Gateway, c.DNS, c.NTP, c.Domain, c.Search, c.LeaseTime}
+	own := Subnet{c.Address.Masked(), c.Ranges, c.Gateway, c.DNS, c.NTP, c.Domain, c.Search, c.MTU, c.Routes, c.LeaseTime}
 	list := append([]Subnet{own}, c.Relayed...)
 	for i := range list {
 		if list[i].LeaseTime == 0 {
@@ -131,6 +144,34 @@ func (s Subnet) validate(server netip.Addr) error {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("subnet %s: "+format, append([]any{s.Prefix.Masked()}, args...)...))
 	}
+	faults = append(faults, s.validateRanges(server)...)
+	if s.Gateway.IsValid() && !s.Prefix.Contains(s.Gateway) {
+		fault("gateway %s: lies outside the subnet", s.Gateway)
+	}
+	if s.MTU != 0 && (s.MTU < 576 || s.MTU > 65535) {
+		fault("mtu %d: must be between 576 and 65535 bytes", s.MTU)
+	}
+	for _, r := range s.Routes {
+		if !r.To.IsValid() || !r.To.Addr().Is4() || !s.Prefix.Contains(r.Via) {
+			fault("route to %s via %s: needs an IPv4 network and a router inside the subnet", r.To, r.Via)
+		}
+	}
+	for _, a := range slices.Concat(s.DNS, s.NTP) {
+		if !a.Is4() {
+			fault("server %s: DHCPv4 carries IPv4 addresses only", a)
+		}
+	}
+	if s.LeaseTime != 0 && (s.LeaseTime < time.Minute || s.LeaseTime > 365*24*time.Hour) {
+		fault("lease time %s: must be between a minute and a year", s.LeaseTime)
+	}
+	return errors.Join(faults...)
+}
+
+func (s Subnet) validateRanges(server netip.Addr) []error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("subnet %s: "+format, append([]any{s.Prefix.Masked()}, args...)...))
+	}
 	for i, r := range s.Ranges {
 		if !r.From.Is4() || !r.To.Is4() || r.To.Less(r.From) {
 			fault("range %s: the first address must not be after the last", r)
@@ -160,18 +201,7 @@ func (s Subnet) validate(server netip.Addr) error {
 			fault("range %s: contains the gateway %s", r, s.Gateway)
 		}
 	}
-	if s.Gateway.IsValid() && !s.Prefix.Contains(s.Gateway) {
-		fault("gateway %s: lies outside the subnet", s.Gateway)
-	}
-	for _, a := range slices.Concat(s.DNS, s.NTP) {
-		if !a.Is4() {
-			fault("server %s: DHCPv4 carries IPv4 addresses only", a)
-		}
-	}
-	if s.LeaseTime != 0 && (s.LeaseTime < time.Minute || s.LeaseTime > 365*24*time.Hour) {
-		fault("lease time %s: must be between a minute and a year", s.LeaseTime)
-	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // broadcast is the last address of an IPv4 network.
@@ -181,48 +211,4 @@ func broadcast(p netip.Prefix) netip.Addr {
 		a[i/8] |= 0x80 >> (i % 8)
 	}
 	return netip.AddrFrom4(a)
-}
-
-// Reservation fixes the address of one MAC.
-type Reservation struct {
-	MAC      net.HardwareAddr
-	Address  netip.Addr
-	Hostname string
-}
-
-// Fixed is a list of reservations that does not change.
-type Fixed struct {
-	byMAC  map[string]Reservation
-	byAddr map[netip.Addr]struct{}
-}
-
-// NewFixed refuses two reservations of one MAC or one address.
-func NewFixed(list ...Reservation) (Fixed, error) {
-	f := Fixed{map[string]Reservation{}, map[netip.Addr]struct{}{}}
-	var faults []error
-	for _, r := range list {
-		if len(r.MAC) == 0 || !r.Address.Is4() {
-			faults = append(faults, fmt.Errorf("reservation of %s for %s: needs a MAC and an IPv4 address", r.Address, r.MAC))
-		}
-		if other, taken := f.byMAC[r.MAC.String()]; taken {
-			faults = append(faults, fmt.Errorf("reservation of %s: %s has %s already", r.Address, r.MAC, other.Address))
-		}
-		if _, taken := f.byAddr[r.Address]; taken {
-			faults = append(faults, fmt.Errorf("reservation of %s for %s: is reserved for another MAC", r.Address, r.MAC))
-		}
-		f.byMAC[r.MAC.String()], f.byAddr[r.Address] = r, struct{}{}
-	}
-	return f, errors.Join(faults...)
-}
-
-// Reservation finds the address of a MAC.
-func (f Fixed) Reservation(mac net.HardwareAddr) (netip.Addr, string, bool) {
-	r, ok := f.byMAC[mac.String()]
-	return r.Address, r.Hostname, ok
-}
-
-// Reserved tells whether an address has an owner.
-func (f Fixed) Reserved(addr netip.Addr) bool {
-	_, ok := f.byAddr[addr]
-	return ok
 }

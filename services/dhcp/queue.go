@@ -11,7 +11,7 @@ import (
 // asks again, while a lost REQUEST costs a machine its address.
 type queue struct {
 	mu      sync.Mutex
-	packets []*dhcpv4.DHCPv4
+	packets []arrival
 	limit   int
 	ready   chan struct{}
 }
@@ -19,12 +19,12 @@ type queue struct {
 func newQueue(limit int) *queue { return &queue{limit: limit, ready: make(chan struct{}, 1)} }
 
 // push tells whether a packet had to go.
-func (q *queue) push(p *dhcpv4.DHCPv4) (dropped bool) {
+func (q *queue) push(p arrival) (dropped bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.packets) >= q.limit {
 		dropped = true
-		at := max(0, slices.IndexFunc(q.packets, func(p *dhcpv4.DHCPv4) bool {
+		at := max(0, slices.IndexFunc(q.packets, func(p arrival) bool {
 			return p.MessageType() == dhcpv4.MessageTypeDiscover
 		}))
 		q.packets = slices.Delete(q.packets, at, at+1)
@@ -37,7 +37,7 @@ func (q *queue) push(p *dhcpv4.DHCPv4) (dropped bool) {
 	return dropped
 }
 
-func (q *queue) take() []*dhcpv4.DHCPv4 {
+func (q *queue) take() []arrival {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	batch := q.packets

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"time"
@@ -17,7 +18,7 @@ const (
 )
 
 // base is an answer with what RFC 2131 wants in each: the request's ids, our id, relay information echoed.
-func (e *engine) base(r request, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
+func base(r *dhcpv4.DHCPv4, kind dhcpv4.MessageType, server netip.Addr) *dhcpv4.DHCPv4 {
 	d := &dhcpv4.DHCPv4{
 		OpCode:        dhcpv4.OpcodeBootReply,
 		HWType:        r.HWType,
@@ -31,7 +32,7 @@ func (e *engine) base(r request, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
 		Options:       dhcpv4.Options{},
 	}
 	d.UpdateOption(dhcpv4.OptMessageType(kind))
-	d.UpdateOption(dhcpv4.OptServerIdentifier(e.server.AsSlice()))
+	d.UpdateOption(dhcpv4.OptServerIdentifier(serverID(r, server).AsSlice()))
 	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} {
 		if v := r.Options.Get(code); len(v) > 0 {
 			d.UpdateOption(dhcpv4.OptGeneric(code, v))
@@ -42,7 +43,7 @@ func (e *engine) base(r request, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
 
 // reply is an OFFER or an ACK of an address.
 func (e *engine) reply(r request, kind dhcpv4.MessageType, a netip.Addr, hostname string) *dhcpv4.DHCPv4 {
-	d := e.base(r, kind)
+	d := base(r.DHCPv4, kind, e.server)
 	d.YourIPAddr = a.AsSlice()
 	if kind == dhcpv4.MessageTypeAck {
 		d.ClientIPAddr = r.ClientIPAddr
@@ -51,7 +52,7 @@ func (e *engine) reply(r request, kind dhcpv4.MessageType, a netip.Addr, hostnam
 	d.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease))
 	d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, seconds(lease/2)))
 	d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, seconds(lease/8*7)))
-	if hostname != "" {
+	if hostname != "" && r.IsOptionRequested(dhcpv4.OptionHostName) {
 		d.UpdateOption(dhcpv4.OptHostName(hostname))
 	}
 	e.network4(r, d)
@@ -61,7 +62,7 @@ func (e *engine) reply(r request, kind dhcpv4.MessageType, a netip.Addr, hostnam
 
 // inform answers a client that has its address from elsewhere.
 func (e *engine) inform(r request) *dhcpv4.DHCPv4 {
-	d := e.base(r, dhcpv4.MessageTypeAck)
+	d := base(r.DHCPv4, dhcpv4.MessageTypeAck, e.server)
 	d.ClientIPAddr = r.ClientIPAddr
 	e.network4(r, d)
 	e.addBoot(r, d)
@@ -69,7 +70,7 @@ func (e *engine) inform(r request) *dhcpv4.DHCPv4 {
 }
 
 func (e *engine) nak(r request) *dhcpv4.DHCPv4 {
-	d := e.base(r, dhcpv4.MessageTypeNak)
+	d := base(r.DHCPv4, dhcpv4.MessageTypeNak, e.server)
 	d.UpdateOption(dhcpv4.OptMessage("the address is not this client's in this network"))
 	if addr4(r.GatewayIPAddr).IsValid() {
 		d.SetBroadcast() // RFC 2131 §4.3.2: the client has no address that the relay could reach
@@ -77,26 +78,57 @@ func (e *engine) nak(r request) *dhcpv4.DHCPv4 {
 	return d
 }
 
-// network4 adds the network's parameters; the longer ones only for those who ask, because a boot ROM may take no more
-// than the 312 bytes of options of RFC 2131.
+// network4 adds the network's parameters that the client asks for. A client without a list of its own gets the short ones
+// only, because a boot ROM may take no more than the 312 bytes of options of RFC 2131.
 func (e *engine) network4(r request, d *dhcpv4.DHCPv4) {
-	s := e.subnets[r.subnet]
+	s := &e.subnets[r.subnet]
+	listed := r.Options.Has(dhcpv4.OptionParameterRequestList)
+	add := func(short bool, o dhcpv4.Option) {
+		if (short || listed) && r.IsOptionRequested(o.Code) {
+			d.UpdateOption(o)
+		}
+	}
 	d.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(s.Prefix.Bits(), 32)))
-	d.UpdateOption(dhcpv4.OptBroadcastAddress(broadcast(s.Prefix).AsSlice()))
+	add(true, dhcpv4.OptBroadcastAddress(broadcast(s.Prefix).AsSlice()))
 	if s.Gateway.IsValid() {
-		d.UpdateOption(dhcpv4.OptRouter(s.Gateway.AsSlice()))
+		add(true, dhcpv4.OptRouter(s.Gateway.AsSlice()))
 	}
 	if len(s.DNS) > 0 {
-		d.UpdateOption(dhcpv4.OptDNS(slices4(s.DNS)...))
+		add(true, dhcpv4.OptDNS(slices4(s.DNS)...))
 	}
 	if s.Domain != "" {
-		d.UpdateOption(dhcpv4.OptDomainName(s.Domain))
+		add(true, dhcpv4.OptDomainName(s.Domain))
 	}
-	if len(s.NTP) > 0 && r.IsOptionRequested(dhcpv4.OptionNTPServers) {
-		d.UpdateOption(dhcpv4.OptNTPServers(slices4(s.NTP)...))
+	if s.MTU != 0 {
+		add(true, dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, binary.BigEndian.AppendUint16(nil, uint16(s.MTU))))
 	}
-	if len(s.Search) > 0 && r.IsOptionRequested(dhcpv4.OptionDNSDomainSearchList) {
-		d.UpdateOption(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: s.Search}))
+	if len(s.NTP) > 0 {
+		add(false, dhcpv4.OptNTPServers(slices4(s.NTP)...))
+	}
+	if len(s.Search) > 0 {
+		add(false, dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: s.Search}))
+	}
+	if len(s.Routes) > 0 {
+		add(false, dhcpv4.OptClasslessStaticRoute(s.routes()...))
+	}
+}
+
+// routes ends with the default route: a client that takes option 121 ignores the router option (RFC 3442).
+func (s *Subnet) routes() []*dhcpv4.Route {
+	list := make([]*dhcpv4.Route, 0, len(s.Routes)+1)
+	for _, r := range s.Routes {
+		list = append(list, route(r.To, r.Via))
+	}
+	if s.Gateway.IsValid() {
+		list = append(list, route(netip.PrefixFrom(netip.IPv4Unspecified(), 0), s.Gateway))
+	}
+	return list
+}
+
+func route(to netip.Prefix, via netip.Addr) *dhcpv4.Route {
+	return &dhcpv4.Route{
+		Dest:   &net.IPNet{IP: to.Masked().Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), 32)},
+		Router: via.AsSlice(),
 	}
 }
 
@@ -110,6 +142,20 @@ func (e *engine) addBoot(r request, d *dhcpv4.DHCPv4) {
 	if offer.BootFile == "" {
 		return
 	}
+	bootFields(r.DHCPv4, d, client, offer)
+	switch {
+	case client.IPXE: // no-pxedhcp: do not wait for the answer of a ProxyDHCP server
+		d.UpdateOption(dhcpv4.OptGeneric(optionIPXE, []byte{176, 1, 1}))
+	case client.PXE:
+		d.UpdateOption(dhcpv4.OptGeneric(optionPXEVendor, takeBootFile()))
+	}
+}
+
+// takeBootFile is PXE's discovery control: take the boot file of this answer, look for no boot server.
+func takeBootFile() []byte { return []byte{6, 1, 8, 255} }
+
+// bootFields names server and boot file, and repeats the class and identifier by which firmware knows its answer.
+func bootFields(r, d *dhcpv4.DHCPv4, client Client, offer Offer) {
 	if offer.NextServer.IsValid() {
 		d.ServerIPAddr = offer.NextServer.AsSlice()
 		if r.IsOptionRequested(dhcpv4.OptionTFTPServerName) {
@@ -127,12 +173,6 @@ func (e *engine) addBoot(r request, d *dhcpv4.DHCPv4) {
 	}
 	if id := r.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(id) > 0 {
 		d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id))
-	}
-	switch {
-	case client.IPXE: // no-pxedhcp: do not wait for the answer of a ProxyDHCP server
-		d.UpdateOption(dhcpv4.OptGeneric(optionIPXE, []byte{176, 1, 1}))
-	case client.PXE: // discovery control: take the boot file, look for no boot server
-		d.UpdateOption(dhcpv4.OptGeneric(optionPXEVendor, []byte{6, 1, 8, 255}))
 	}
 }
 

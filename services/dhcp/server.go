@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -27,10 +26,11 @@ type Server struct {
 	metrics metrics
 	now     func() time.Time
 
-	mu     sync.Mutex // guards what follows
+	proxy  *proxy     // in mode proxy, where there is no engine and no lease log
+	mu     sync.Mutex // guards engine and leases
 	engine *engine
 	leases *leaseLog
-	full   map[netip.Prefix]time.Time // when a network's lack of addresses was last logged
+	said   said // of the worker only
 }
 
 type metrics struct {
@@ -54,15 +54,17 @@ func Listen(ctx context.Context, cfg Config, boot Boot, reservations Reservation
 	if reservations == nil {
 		reservations = Fixed{}
 	}
-	s := &Server{
-		cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now,
-		engine: newEngine(cfg, boot, reservations), full: map[netip.Prefix]time.Time{},
+	s := &Server{cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now, said: said{}}
+	if cfg.Proxy {
+		s.proxy = newProxy(cfg, boot)
+	} else {
+		s.engine = newEngine(cfg, boot, reservations)
 	}
 	if err := s.register(registerer); err != nil {
 		return nil, fmt.Errorf("dhcp on %s: %w", cfg.Interface, err)
 	}
 	var err error
-	if s.wire, err = listenWire(ctx, cfg.Interface, cfg.Address.Addr()); err != nil {
+	if s.wire, err = listenWire(ctx, cfg.Interface, cfg.Address.Addr(), cfg.Proxy); err != nil {
 		return nil, fmt.Errorf("dhcp: %w", err)
 	}
 	if err := s.open(); err != nil {
@@ -82,6 +84,9 @@ type nothing struct{}
 func (nothing) Boot(Client) Offer { return Offer{} }
 
 func (s *Server) open() error {
+	if s.engine == nil {
+		return nil
+	}
 	file, leases, fixed, err := openLog(s.cfg.Dir, s.cfg.Interface)
 	if err != nil {
 		return err
@@ -123,8 +128,11 @@ func (s *Server) register(registerer prometheus.Registerer) error {
 	return nil
 }
 
-// Leases lists what is known, expired ones included, by address.
+// Leases lists what is known, expired ones included, by address; none in mode proxy.
 func (s *Server) Leases() []Lease {
+	if s.engine == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.engine.leases.leases()
@@ -148,15 +156,22 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stop()
 	group.Go(func() error {
 		defer close(done)
-		return s.receive(packets)
+		return s.receive(s.wire.udp, packets, false)
 	})
+	if s.wire.boot != nil {
+		group.Go(func() error { return s.receive(s.wire.boot, packets, true) })
+	}
 	group.Go(func() error { return s.work(packets, done) })
 	if s.routers != nil {
 		group.Go(s.routers.run)
 	}
-	s.log.Info("answering", "address", s.cfg.Address)
+	s.log.Info("answering", "address", s.cfg.Address, "proxy", s.cfg.Proxy)
 	err := group.Wait()
-	if closed := errors.Join(s.wire.packet.Close(), s.leases.close()); closed != nil {
+	closed := s.wire.packet.Close()
+	if s.leases != nil {
+		closed = errors.Join(closed, s.leases.close())
+	}
+	if closed != nil {
 		return fmt.Errorf("dhcp on %s: close: %w", s.cfg.Interface, closed)
 	}
 	if ctx.Err() == nil {
@@ -181,15 +196,18 @@ func (s *Server) work(packets *queue, done <-chan struct{}) error {
 // closeSockets ends the receivers; the packet socket stays until the last answer is sent.
 func (s *Server) closeSockets() {
 	s.wire.udp.Close()
+	if s.wire.boot != nil {
+		s.wire.boot.Close()
+	}
 	if s.routers != nil {
 		s.routers.close()
 	}
 }
 
-func (s *Server) receive(packets *queue) error {
+func (s *Server) receive(socket *net.UDPConn, packets *queue, boot bool) error {
 	buf := make([]byte, 1<<16)
 	for {
-		n, from, err := s.wire.udp.ReadFromUDPAddrPort(buf)
+		n, from, err := socket.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
@@ -205,7 +223,7 @@ func (s *Server) receive(packets *queue) error {
 			s.log.Debug("packet is not DHCP", "ip", from.Addr(), "err", err)
 			continue
 		}
-		if packets.push(p) {
+		if packets.push(arrival{p, from, boot}) {
 			s.metrics.dropped.Inc()
 		}
 	}
@@ -213,9 +231,9 @@ func (s *Server) receive(packets *queue) error {
 
 // answer decides a batch, puts its leases on disk with one sync, and only then sends. What cannot be recorded stays
 // unanswered: the client asks again. The error is that of a log that takes nothing more.
-func (s *Server) answer(batch []*dhcpv4.DHCPv4) error {
+func (s *Server) answer(batch []arrival) error {
 	decisions, err := s.decide(batch)
-	if s.leases.broken != nil {
+	if s.leases != nil && s.leases.broken != nil {
 		return s.leases.broken
 	}
 	if err != nil {
@@ -223,12 +241,12 @@ func (s *Server) answer(batch []*dhcpv4.DHCPv4) error {
 		s.log.Error("leases could not be recorded, their clients get no answer", "err", err)
 	}
 	for i, d := range decisions {
-		s.metrics.packets.WithLabelValues(typeLabel(batch[i]), string(d.Outcome)).Inc()
+		s.metrics.packets.WithLabelValues(typeLabel(batch[i].DHCPv4), string(d.Outcome)).Inc()
 		s.tell(batch[i], d)
 		if d.Reply == nil || (err != nil && len(d.Records) > 0) {
 			continue
 		}
-		if err := s.wire.send(d.Reply); err != nil {
+		if err := s.send(batch[i], d.Reply); err != nil {
 			s.metrics.failed.Inc()
 			s.log.Warn("answer was not sent", "mac", batch[i].ClientHWAddr.String(), "err", err)
 		}
@@ -236,14 +254,28 @@ func (s *Server) answer(batch []*dhcpv4.DHCPv4) error {
 	return nil
 }
 
-func (s *Server) decide(batch []*dhcpv4.DHCPv4) ([]Decision, error) {
+// send answers on the boot server's port whoever asked there, all others as RFC 2131 says.
+func (s *Server) send(p arrival, reply *dhcpv4.DHCPv4) error {
+	if p.boot {
+		return s.wire.sendBoot(reply, p.from)
+	}
+	return s.wire.send(reply)
+}
+
+func (s *Server) decide(batch []arrival) ([]Decision, error) {
+	decisions := make([]Decision, len(batch))
+	if s.proxy != nil {
+		for i, p := range batch {
+			decisions[i] = s.proxy.decide(p)
+		}
+		return decisions, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	decisions := make([]Decision, len(batch))
 	var records []Lease
 	for i, p := range batch {
-		decisions[i] = s.engine.decide(now, p)
+		decisions[i] = s.engine.decide(now, p.DHCPv4)
 		records = append(records, decisions[i].Records...)
 	}
 	if len(records) == 0 {
@@ -259,26 +291,4 @@ func (s *Server) decide(batch []*dhcpv4.DHCPv4) ([]Decision, error) {
 		}
 	}
 	return decisions, nil
-}
-
-// tell logs what an operator wants to know; a lack of addresses once an hour.
-func (s *Server) tell(p *dhcpv4.DHCPv4, d Decision) {
-	mac := p.ClientHWAddr.String()
-	switch d.Outcome {
-	case Acked:
-		if d.Reply.BootFileName != "" || d.Reply.BootFileNameOption() != "" {
-			s.log.Info("lease with boot file", "mac", mac, "ip", d.Reply.YourIPAddr.String(), "arch", archLabel(p), "file", bootFile(d.Reply))
-			return
-		}
-		s.log.Info("lease", "mac", mac, "ip", d.Reply.YourIPAddr.String())
-	case Naked:
-		s.log.Info("request refused", "mac", mac, "ip", p.RequestedIPAddress().String(), "ciaddr", p.ClientIPAddr.String())
-	case Declined:
-		s.log.Warn("address is in use by another host", "mac", mac, "ip", p.RequestedIPAddress().String())
-	case Exhausted:
-		if now := s.now(); now.Sub(s.full[d.Subnet]) >= time.Hour {
-			s.full[d.Subnet] = now
-			s.log.Warn("no address is left", "mac", mac, "subnet", d.Subnet)
-		}
-	}
 }

@@ -26,9 +26,9 @@ func requested(a net.IP) dhcpv4.Option { return dhcpv4.OptRequestedIPAddress(a) 
 
 func TestQueueDropsTheOldestDiscover(t *testing.T) {
 	q := newQueue(2)
-	q.push(packet(t, 1, ask))
-	q.push(packet(t, 2, discover))
-	if !q.push(packet(t, 3, ask)) {
+	q.push(arrival{DHCPv4: packet(t, 1, ask)})
+	q.push(arrival{DHCPv4: packet(t, 2, discover)})
+	if !q.push(arrival{DHCPv4: packet(t, 3, ask)}) {
 		t.Error("nothing was dropped")
 	}
 	var left []byte

@@ -18,11 +18,13 @@ import (
 const (
 	serverPort = 67
 	clientPort = 68
+	bootPort   = 4011 // PXE 2.1 §2.2.3: the boot server beside a foreign DHCP server
 )
 
 // wire is an interface's two sockets: UDP for what has an address, a packet socket for clients that have none yet.
 type wire struct {
 	udp    *net.UDPConn
+	boot   *net.UDPConn // port 4011, in mode proxy
 	packet *os.File
 	index  int
 	source netip.Addr
@@ -30,7 +32,7 @@ type wire struct {
 }
 
 // listenWire binds to the device, so that one server per interface works and a taken port stops the start.
-func listenWire(ctx context.Context, name string, source netip.Addr) (*wire, error) {
+func listenWire(ctx context.Context, name string, source netip.Addr, proxy bool) (*wire, error) {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", name, err)
@@ -38,6 +40,26 @@ func listenWire(ctx context.Context, name string, source netip.Addr) (*wire, err
 	if err := carries(link, source); err != nil {
 		return nil, err
 	}
+	w := &wire{index: link.Index, source: source}
+	control := ipv4.ControlMessage{Src: source.AsSlice(), IfIndex: link.Index}
+	w.oob = control.Marshal()
+	if w.udp, err = listenUDP(ctx, name, serverPort); err != nil {
+		return nil, err
+	}
+	if proxy {
+		if w.boot, err = listenUDP(ctx, name, bootPort); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open packet socket on %s: %w", name, err), w.close())
+	}
+	w.packet = os.NewFile(uintptr(fd), "packet")
+	return w, nil
+}
+
+func listenUDP(ctx context.Context, name string, port int) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		outer := c.Control(func(fd uintptr) {
@@ -47,18 +69,11 @@ func listenWire(ctx context.Context, name string, source netip.Addr) (*wire, err
 		})
 		return errors.Join(outer, err)
 	}}
-	conn, err := lc.ListenPacket(ctx, "udp4", fmt.Sprintf(":%d", serverPort))
+	conn, err := lc.ListenPacket(ctx, "udp4", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", name, err)
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open packet socket on %s: %w", name, err), conn.Close())
-	}
-	control := ipv4.ControlMessage{Src: source.AsSlice(), IfIndex: link.Index}
-	return &wire{
-		udp: conn.(*net.UDPConn), packet: os.NewFile(uintptr(fd), "packet"), index: link.Index, source: source, oob: control.Marshal(),
-	}, nil
+	return conn.(*net.UDPConn), nil
 }
 
 func carries(link *net.Interface, want netip.Addr) error {
@@ -74,7 +89,24 @@ func carries(link *net.Interface, want netip.Addr) error {
 	return fmt.Errorf("interface %s: does not have the address %s", link.Name, want)
 }
 
-func (w *wire) close() error { return errors.Join(w.udp.Close(), w.packet.Close()) }
+func (w *wire) close() error {
+	err := w.udp.Close()
+	if w.boot != nil {
+		err = errors.Join(err, w.boot.Close())
+	}
+	if w.packet != nil {
+		err = errors.Join(err, w.packet.Close())
+	}
+	return err
+}
+
+// sendBoot answers from the boot server's port.
+func (w *wire) sendBoot(reply *dhcpv4.DHCPv4, to netip.AddrPort) error {
+	if _, _, err := w.boot.WriteMsgUDPAddrPort(reply.ToBytes(), w.oob, to); err != nil {
+		return fmt.Errorf("send to %s: %w", to, err)
+	}
+	return nil
+}
 
 // destination is where RFC 2131 §4.1 sends an answer; link says that the client is reached by its MAC only.
 func destination(reply *dhcpv4.DHCPv4) (to netip.AddrPort, link bool) {

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/dhcp"
+	"github.com/slipway-io/slipway/services/run"
+)
+
+func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interface, registry *prometheus.Registry, group *run.Group) error {
+	config, err := a.dhcpConfig(name, nic)
+	if err != nil {
+		return err
+	}
+	var fixed []dhcp.Reservation
+	for _, reservation := range nic.DHCP.Reservations {
+		mac, err := net.ParseMAC(reservation.MAC)
+		if err != nil {
+			return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
+		}
+		if reservation.Address.Is4() {
+			fixed = append(fixed, dhcp.Reservation{MAC: mac, Address: reservation.Address, Hostname: reservation.Hostname})
+		}
+	}
+	reservations, err := dhcp.NewFixed(fixed...)
+	if err != nil {
+		return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
+	}
+	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP)}, reservations, registry, a.log)
+	if err != nil {
+		return err
+	}
+	group.Add("dhcp on "+name, server.Run)
+	return nil
+}
+
+// dhcpConfig is what the configuration file says about IPv4 on an interface.
+func (a *appliance) dhcpConfig(name string, nic api.Interface) (dhcp.Config, error) {
+	address, _ := nic.IPv4()
+	d := nic.DHCP
+	own, err := a.subnet(api.Relayed{
+		Subnet: address.Masked(), Pool: d.Pool, Gateway: d.Gateway, NTP: d.NTP, MTU: d.MTU, Routes: d.Routes, Search: d.Search,
+		LeaseTime: d.LeaseTime,
+	}, address.Addr())
+	if err != nil {
+		return dhcp.Config{}, fmt.Errorf("interfaces.%s.dhcp.pool: %w", name, err)
+	}
+	config := dhcp.Config{
+		Interface: name, Address: address, Proxy: d.Mode == api.DHCPProxy,
+		Ranges: own.Ranges, Gateway: own.Gateway, DNS: own.DNS, NTP: own.NTP, Domain: own.Domain, Search: own.Search,
+		MTU: own.MTU, Routes: own.Routes, LeaseTime: own.LeaseTime,
+		NoIPv6Router: len(nic.Addresses) == 1 && d.Mode == api.DHCPServer, Dir: a.path("leases"),
+	}
+	for i, relayed := range d.Relayed {
+		if !relayed.Subnet.Addr().Is4() {
+			continue
+		}
+		subnet, err := a.subnet(relayed, address.Addr())
+		if err != nil {
+			return dhcp.Config{}, fmt.Errorf("interfaces.%s.dhcp.relayed[%d].pool: %w", name, i, err)
+		}
+		config.Relayed = append(config.Relayed, subnet)
+	}
+	return config, nil
+}
+
+// subnet takes what is of IPv4; names are answered by the appliance.
+func (a *appliance) subnet(r api.Relayed, dns netip.Addr) (dhcp.Subnet, error) {
+	subnet := dhcp.Subnet{
+		Prefix: r.Subnet, DNS: []netip.Addr{dns}, Domain: a.config.Domain, Search: r.Search, MTU: r.MTU,
+		LeaseTime: r.LeaseTime.Duration.Truncate(time.Second),
+	}
+	if len(r.Search) == 0 {
+		subnet.Search = []string{a.config.Domain}
+	}
+	if r.Gateway.Is4() {
+		subnet.Gateway = r.Gateway
+	}
+	for _, server := range r.NTP {
+		if server.Is4() {
+			subnet.NTP = append(subnet.NTP, server)
+		}
+	}
+	for _, route := range r.Routes {
+		if route.To.Addr().Is4() {
+			subnet.Routes = append(subnet.Routes, dhcp.Route{To: route.To, Via: route.Via})
+		}
+	}
+	ranges, err := r.Ranges()
+	if err != nil {
+		return subnet, err
+	}
+	for _, pair := range api.IPv4Ranges(ranges) {
+		subnet.Ranges = append(subnet.Ranges, dhcp.Range{From: pair[0], To: pair[1]})
+	}
+	return subnet, nil
+}

@@ -65,4 +65,4 @@ bench: packages build ## Start, size and idle cost of control planes beside bare
 e2e: packages build ## The main job on a virtual site, with faults
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
 	SLIPWAY_E2E_BIN=$(CURDIR)/bin SLIPWAY_E2E_RELEASE="$$release" SLIPWAY_E2E_OS="$$os" \
-	go test -tags e2e -timeout 60m -count 1 -v ./test/e2e
+	go test -tags e2e -timeout 60m -count 1 -p 2 -v ./test/e2e/...

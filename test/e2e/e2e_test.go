@@ -5,10 +5,7 @@ package e2e
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,60 +15,7 @@ import (
 	"github.com/slipway-io/slipway/test/site"
 )
 
-// The Makefile says where the binaries, the release and the machine OS are.
-const (
-	binEnv     = "SLIPWAY_E2E_BIN"
-	releaseEnv = "SLIPWAY_E2E_RELEASE"
-	osEnv      = "SLIPWAY_E2E_OS"
-	dirEnv     = "SLIPWAY_E2E_DIR"
-)
-
-func TestMain(m *testing.M) {
-	if site.Inside() {
-		os.Exit(m.Run())
-	}
-	enter := outside
-	if !site.Outside() {
-		enter = func() (int, error) { return site.Enter(context.Background()) }
-	}
-	code, err := enter()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-	}
-	os.Exit(code)
-}
-
-// outside runs the tests in the site's namespaces and checks that nothing of them is left.
-func outside() (int, error) {
-	dir, err := os.MkdirTemp("", "slipway-e2e-")
-	if err != nil {
-		return 1, err
-	}
-	// What another user must not read is guarded by the state directory itself, not by what is around it.
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Setenv(dirEnv, dir)); err != nil {
-		return 1, err
-	}
-	before, err := snapshot()
-	if err != nil {
-		return 1, err
-	}
-	code, err := site.Enter(context.Background())
-	if err != nil {
-		return 1, err
-	}
-	after, err := snapshot()
-	if err != nil {
-		return 1, err
-	}
-	if left := before.missing(after, dir); len(left) > 0 {
-		return 1, fmt.Errorf("left behind: %v", left)
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "e2e: the site's files are kept in %s\n", dir)
-		return code, nil
-	}
-	return 0, os.RemoveAll(dir)
-}
+func TestMain(m *testing.M) { os.Exit(site.Main(m.Run)) }
 
 // TestFirmwareToReady is the spine: two empty machines become nodes while the appliance is killed in each phase,
 // then they leave the cluster and come back.
@@ -131,21 +75,17 @@ func free(agent *agentv1beta1.Agent) bool {
 
 func open(t *testing.T) *site.Rehearsal {
 	t.Helper()
-	opened, err := site.Open(site.Config{
-		Dir:     os.Getenv(dirEnv),
-		Slipway: filepath.Join(os.Getenv(binEnv), "slipway"),
-		Release: os.Getenv(releaseEnv),
-		OS:      os.Getenv(osEnv),
-		Machines: []*site.Machine{
-			{Name: "bios0", Firmware: site.BIOS},
-			{Name: "uefi0", Firmware: site.UEFI},
-		},
-	})
+	config := site.Under()
+	config.Machines = []*site.Machine{
+		{Name: "bios0", Firmware: site.BIOS},
+		{Name: "uefi0", Firmware: site.UEFI},
+	}
+	opened, err := site.Open(config)
 	must(t, err)
 	r := &site.Rehearsal{Site: opened, Report: site.NewReport(os.Stdout)}
 	t.Cleanup(func() {
 		if t.Failed() {
-			explain(t, opened)
+			opened.LastWords(t.Logf)
 		}
 	})
 	return r
@@ -155,21 +95,5 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// explain prints the ends of what a person would look at first.
-func explain(t *testing.T, opened *site.Site) {
-	t.Helper()
-	files := []string{opened.ApplianceLog()}
-	for _, machine := range opened.Machines {
-		files = append(files, machine.Console())
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		t.Logf("end of %s:\n%s", file, text[max(0, len(text)-6000):])
 	}
 }

@@ -14,23 +14,22 @@ import (
 	"time"
 )
 
-// Firmware of a machine.
-type Firmware string
-
-// The firmwares that the site's machines come with.
-const (
-	BIOS Firmware = "bios"
-	UEFI Firmware = "uefi"
-)
-
-// Machine is a QEMU machine with an empty disk whose only cable goes to the site's bridge.
+// Machine is a QEMU machine with an empty disk whose cables go to one segment of the site.
 type Machine struct {
 	Name     string
 	Firmware Firmware
-	// MAC of the only NIC.
+	// Segment that its cables go to, the site's first when empty.
+	Segment string
+	// MAC of the first NIC, which boots. Each further NIC has the next one.
 	MAC string
-	// UUID is what SMBIOS says.
+	// NICs, 1 when zero.
+	NICs int
+	// UUID is what SMBIOS says, or what the architecture has in its place.
 	UUID string
+	// HTTPBoot leaves PXE out of what UEFI tries.
+	HTTPBoot bool
+	// Media is the file of an inserted CD, which boots first.
+	Media string
 	// MemoryMiB and CPUs, 2560 and 2 when zero.
 	MemoryMiB, CPUs int
 	// DiskGiB, 8 when zero; the file is sparse.
@@ -66,6 +65,9 @@ func (m *Machine) prepare(siteDir string, index int) error {
 	if m.DiskGiB == 0 {
 		m.DiskGiB = 8
 	}
+	if m.NICs == 0 {
+		m.NICs = 1
+	}
 	if m.MAC == "" {
 		m.MAC = fmt.Sprintf("52:54:00:77:00:%02x", index+1)
 	}
@@ -80,41 +82,38 @@ func (m *Machine) prepare(siteDir string, index int) error {
 	if err := disk.Truncate(int64(m.DiskGiB) << 30); err != nil {
 		return fmt.Errorf("size disk of %s: %w", m.Name, err)
 	}
-	if m.Firmware == UEFI {
-		vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
-		if err != nil {
-			return fmt.Errorf("read UEFI variables (package ovmf): %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(m.dir, "vars.fd"), vars, 0o600); err != nil {
-			return fmt.Errorf("write UEFI variables of %s: %w", m.Name, err)
+	if err := m.Firmware.prepare(m.dir); err != nil {
+		return fmt.Errorf("prepare firmware of %s: %w", m.Name, err)
+	}
+	for i := range m.NICs {
+		if err := addTap(m.tap(i), m.Segment); err != nil {
+			return err
 		}
 	}
-	return addTap("tap-" + m.Name)
+	return nil
 }
 
-// arguments of QEMU: the disk comes first, so an empty one falls through to the network.
-// Only TCG is used: a rehearsal has to work where virtualisation is nested away.
-func (m *Machine) arguments() []string {
-	nic := "virtio-net-pci,netdev=n0,bootindex=2,mac=" + m.MAC
-	args := []string{
-		"-name", m.Name, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
-		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMiB), "-uuid", m.UUID,
-		"-smbios", "type=1,manufacturer=Slipway,product=Virtual site,serial=SITE-" + m.Name + ",uuid=" + m.UUID,
-		"-smbios", "type=2,manufacturer=Slipway,product=Virtual site,serial=SITE-" + m.Name,
-		"-display", "none", "-nodefaults", "-no-user-config",
-		"-serial", "file:" + m.Console(),
-		"-qmp", "unix:" + m.qmpSocket() + ",server=on,wait=off",
-		"-netdev", "tap,id=n0,ifname=tap-" + m.Name + ",script=no,downscript=no",
-		"-drive", "if=none,id=d0,format=raw,cache=unsafe,discard=unmap,file=" + m.Disk(),
-		"-device", "virtio-blk-pci,drive=d0,bootindex=1,serial=disk-" + m.Name,
-		"-device", "virtio-rng-pci",
+// tap is the name of a cable; links have room for 15 bytes.
+func (m *Machine) tap(nic int) string {
+	if nic == 0 {
+		return "tap-" + m.Name
 	}
-	if m.Firmware == UEFI {
-		return append(args, "-device", nic+",romfile=",
-			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
-			"-drive", "if=pflash,format=raw,unit=1,file="+filepath.Join(m.dir, "vars.fd"))
+	return fmt.Sprintf("tap%d-%s", nic, m.Name)
+}
+
+// MACs of all NICs.
+func (m *Machine) MACs() []string {
+	first, err := net.ParseMAC(m.MAC)
+	if err != nil {
+		return nil
 	}
-	return append(args, "-device", nic)
+	var all []string
+	for i := range m.NICs {
+		mac := bytes.Clone(first)
+		mac[4] += byte(i)
+		all = append(all, net.HardwareAddr(mac).String())
+	}
+	return all
 }
 
 // qmpSocket is relative, because a socket's path has room for 107 bytes.
@@ -132,7 +131,7 @@ func (m *Machine) PowerOn() error {
 		return fmt.Errorf("open QEMU log of %s: %w", m.Name, err)
 	}
 	defer log.Close()
-	m.qemu = exec.Command("qemu-system-x86_64", m.arguments()...)
+	m.qemu = exec.Command(m.Firmware.platform().program, m.arguments()...)
 	m.qemu.Dir, m.qemu.Stdout, m.qemu.Stderr = m.dir, log, log
 	m.qemu.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := m.qemu.Start(); err != nil {

@@ -10,7 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const bridgeName = "site0"
+// Segment is a network of the site: a bridge on which the appliance has addresses.
+type Segment struct {
+	// Name of the bridge, which is the appliance's interface.
+	Name      string
+	Addresses []netip.Prefix
+	// DHCP of the interface as the appliance's configuration has it; reservations for the segment's machines are added.
+	DHCP map[string]any
+}
+
+// soleSegment is the one of a site that names none.
+func soleSegment() Segment {
+	return Segment{Name: "site0", Addresses: Addresses(), DHCP: map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199"}}
+}
 
 // mountPrivate gives the site its own /proc and resolver, seen by nobody else.
 func mountPrivate(dir string, resolver netip.Addr) error {
@@ -34,8 +46,8 @@ func mountPrivate(dir string, resolver netip.Addr) error {
 	return nil
 }
 
-// makeBridge brings loopback and the site's bridge up; the bridge carries the appliance's addresses.
-func makeBridge(addresses []netip.Prefix) error {
+// bringUpLoopback of the site's namespace.
+func bringUpLoopback() error {
 	loopback, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find loopback: %w", err)
@@ -43,11 +55,16 @@ func makeBridge(addresses []netip.Prefix) error {
 	if err := netlink.LinkSetUp(loopback); err != nil {
 		return fmt.Errorf("bring loopback up: %w", err)
 	}
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
+	return nil
+}
+
+// make brings the segment's bridge up; it carries the appliance's addresses.
+func (s Segment) make() error {
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: s.Name}}
 	if err := netlink.LinkAdd(bridge); err != nil {
-		return fmt.Errorf("add bridge %s: %w", bridgeName, err)
+		return fmt.Errorf("add bridge %s: %w", s.Name, err)
 	}
-	for _, prefix := range addresses {
+	for _, prefix := range s.Addresses {
 		address, err := netlink.ParseAddr(prefix.String())
 		if err != nil {
 			return fmt.Errorf("parse %s: %w", prefix, err)
@@ -56,18 +73,18 @@ func makeBridge(addresses []netip.Prefix) error {
 			address.Flags = unix.IFA_F_NODAD
 		}
 		if err := netlink.AddrAdd(bridge, address); err != nil {
-			return fmt.Errorf("add %s to %s: %w", prefix, bridgeName, err)
+			return fmt.Errorf("add %s to %s: %w", prefix, s.Name, err)
 		}
 	}
 	if err := netlink.LinkSetUp(bridge); err != nil {
-		return fmt.Errorf("bring %s up: %w", bridgeName, err)
+		return fmt.Errorf("bring %s up: %w", s.Name, err)
 	}
 	return nil
 }
 
-// addTap plugs a machine's cable into the bridge.
-func addTap(name string) error {
-	bridge, err := netlink.LinkByName(bridgeName)
+// addTap plugs a machine's cable into a segment.
+func addTap(name, segment string) error {
+	bridge, err := netlink.LinkByName(segment)
 	if err != nil {
 		return fmt.Errorf("find bridge: %w", err)
 	}

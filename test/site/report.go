@@ -3,6 +3,7 @@ package site
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -87,4 +88,19 @@ func first(steps []Step, host, word string) time.Duration {
 		}
 	}
 	return -1
+}
+
+// LastWords are the ends of the files that a person would look at first.
+func (s *Site) LastWords(say func(format string, args ...any)) {
+	files := []string{s.ApplianceLog()}
+	for _, machine := range s.Machines {
+		files = append(files, machine.Console())
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		say("end of %s:\n%s", file, text[max(0, len(text)-6000):])
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -19,8 +20,13 @@ type Config struct {
 	Dir string
 	// Slipway is the binary under rehearsal; slipway-agent lies beside it.
 	Slipway string
-	// Release and OS are the directories that the recipes made.
+	// Release and OS are the directories that the recipes made, OSImages further ones like OS.
 	Release, OS string
+	OSImages    []string
+	// Loaders is the directory of loaders; Debian's iPXE alone when empty.
+	Loaders string
+	// Segments of the site; the first one's IPv4 is where everything is asked. One with DHCP when there are none.
+	Segments []Segment
 	// Machines that stand in the site.
 	Machines []*Machine
 	Log      *slog.Logger
@@ -49,13 +55,24 @@ func Open(config Config) (*Site, error) {
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make site directory: %w", err)
 	}
-	if err := mountPrivate(config.Dir, Addresses()[0].Addr()); err != nil {
+	if len(config.Segments) == 0 {
+		config.Segments = []Segment{soleSegment()}
+	}
+	if err := mountPrivate(config.Dir, config.Segments[0].Addresses[0].Addr()); err != nil {
 		return nil, err
 	}
-	if err := makeBridge(Addresses()); err != nil {
+	if err := bringUpLoopback(); err != nil {
 		return nil, err
+	}
+	for _, segment := range config.Segments {
+		if err := segment.make(); err != nil {
+			return nil, err
+		}
 	}
 	for i, machine := range config.Machines {
+		if machine.Segment == "" {
+			machine.Segment = config.Segments[0].Name
+		}
 		if err := machine.prepare(config.Dir, i); err != nil {
 			return nil, err
 		}
@@ -80,33 +97,62 @@ func (s *Site) ApplianceLog() string {
 
 // configuration of the appliance, as a site's staff would write it.
 func (s *Site) configuration() ([]byte, error) {
+	loaders, err := s.loaders()
+	if err != nil {
+		return nil, err
+	}
+	interfaces := map[string]any{}
+	for _, segment := range s.Segments {
+		dhcp := maps.Clone(segment.DHCP)
+		if reservations := s.reservations(segment); dhcp["mode"] == "server" && len(reservations) > 0 {
+			dhcp["reservations"] = reservations
+		}
+		interfaces[segment.Name] = map[string]any{"addresses": segment.Addresses, "dhcp": dhcp}
+	}
+	return yaml.Marshal(map[string]any{
+		"domain":     Domain,
+		"interfaces": interfaces,
+		"releases":   []string{s.Release},
+		"osImages":   append([]string{s.OS}, s.OSImages...),
+		"loaders":    loaders,
+	})
+}
+
+// reservations give the machines of a segment its IPv4 addresses from .10 on.
+func (s *Site) reservations(segment Segment) (list []map[string]any) {
+	network := segment.Addresses[0].Addr()
+	if !network.Is4() {
+		return nil
+	}
+	for i, machine := range s.Machines {
+		if machine.Segment != segment.Name {
+			continue
+		}
+		address := network.As4()
+		address[3] = byte(10 + i)
+		list = append(list, map[string]any{"mac": machine.MAC, "address": netip.AddrFrom4(address).String(), "hostname": machine.Name})
+	}
+	return list
+}
+
+func (s *Site) loaders() (string, error) {
+	if s.Loaders != "" {
+		return s.Loaders, nil
+	}
 	loaders := filepath.Join(s.Dir, "loaders")
 	if err := os.MkdirAll(loaders, 0o755); err != nil {
-		return nil, fmt.Errorf("make loader directory: %w", err)
+		return "", fmt.Errorf("make loader directory: %w", err)
 	}
 	for _, name := range []string{"undionly.kpxe", "snponly.efi"} {
 		loader, err := os.ReadFile(filepath.Join("/usr/lib/ipxe", name))
 		if err != nil {
-			return nil, fmt.Errorf("read loader (package ipxe): %w", err)
+			return "", fmt.Errorf("read loader (package ipxe): %w", err)
 		}
 		if err := os.WriteFile(filepath.Join(loaders, name), loader, 0o644); err != nil {
-			return nil, fmt.Errorf("write loader: %w", err)
+			return "", fmt.Errorf("write loader: %w", err)
 		}
 	}
-	var reservations []map[string]any
-	for i, machine := range s.Machines {
-		reservations = append(reservations, map[string]any{"mac": machine.MAC, "address": fmt.Sprintf("10.77.0.%d", 10+i), "hostname": machine.Name})
-	}
-	return yaml.Marshal(map[string]any{
-		"domain": Domain,
-		"interfaces": map[string]any{bridgeName: map[string]any{
-			"addresses": Addresses(),
-			"dhcp":      map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199", "reservations": reservations},
-		}},
-		"releases": []string{s.Release},
-		"osImages": []string{s.OS},
-		"loaders":  loaders,
-	})
+	return loaders, nil
 }
 
 // StartAppliance runs `slipway up` in the site. Use it again after KillAppliance.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,11 +130,25 @@ func (s *Site) Agents(ctx context.Context, kube client.Client, report *Report, w
 	})
 }
 
+// AgentOf is the machine's Agent, nil while it has none.
+func (s *Site) AgentOf(ctx context.Context, kube client.Client, machine *Machine) (*agentv1beta1.Agent, error) {
+	list := &agentv1beta1.AgentList{}
+	if err := kube.List(ctx, list); err != nil {
+		return nil, fmt.Errorf("list agents: %w", err)
+	}
+	for i := range list.Items {
+		if s.hostOf(&list.Items[i]) == machine.Name {
+			return &list.Items[i], nil
+		}
+	}
+	return nil, nil
+}
+
 // hostOf names the machine behind an Agent.
 func (s *Site) hostOf(agent *agentv1beta1.Agent) string {
 	for _, machine := range s.Machines {
 		for _, nic := range agent.Status.Inventory.Interfaces {
-			if strings.EqualFold(nic.MacAddress, machine.MAC) {
+			if slices.Contains(machine.MACs(), strings.ToLower(nic.MacAddress)) {
 				return machine.Name
 			}
 		}

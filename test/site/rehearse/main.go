@@ -39,7 +39,7 @@ func run(ctx context.Context) (int, error) {
 			return 1, err
 		}
 		defer clean()
-		if err := os.Setenv("SLIPWAY_SITE_DIR", dir); err != nil {
+		if err := os.Setenv(site.DirEnv, dir); err != nil {
 			return 1, err
 		}
 		// Signals reach the site through Enter; ending early here would leave it without its files.
@@ -53,7 +53,7 @@ func run(ctx context.Context) (int, error) {
 		return 1, err
 	}
 	opened, err := site.Open(site.Config{
-		Dir:     os.Getenv("SLIPWAY_SITE_DIR"),
+		Dir:     site.Dir(),
 		Slipway: filepath.Join(bin, "slipway"),
 		Release: *release,
 		OS:      *machineOS,

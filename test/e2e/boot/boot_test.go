@@ -1,0 +1,106 @@
+//go:build e2e
+
+// Package boot is every firmware's way into the inventory, on one virtual site with several networks.
+package boot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-io/slipway/test/site"
+)
+
+func TestMain(m *testing.M) { os.Exit(site.Main(m.Run)) }
+
+// way is how one machine comes into the inventory.
+type way struct {
+	machine *site.Machine
+	path    string
+	// architecture that its Agent must have.
+	architecture string
+}
+
+func ways() []way {
+	return []way{
+		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64"},
+		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64"},
+	}
+}
+
+// atOnce is how many machines have power at a time: each wants a processor for itself.
+const atOnce = 2
+
+// TestFirmware boots each machine, two at a time, until it registers.
+func TestFirmware(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	config := site.Under()
+	all := ways()
+	for _, way := range all {
+		way.machine.MemoryMiB = 2048
+		config.Machines = append(config.Machines, way.machine)
+	}
+	opened, err := site.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &site.Rehearsal{Site: opened, Report: site.NewReport(os.Stdout)}
+	if err := r.Start(ctx); err != nil {
+		opened.LastWords(t.Logf)
+		t.Fatal(err)
+	}
+	power := make(chan struct{}, atOnce)
+	var wait sync.WaitGroup
+	for _, way := range all {
+		wait.Go(func() {
+			power <- struct{}{}
+			defer func() { <-power }()
+			t.Run(way.machine.Name, func(t *testing.T) { way.boot(t, ctx, r) })
+		})
+	}
+	wait.Wait()
+}
+
+// boot powers the machine on and waits for its Agent.
+func (w way) boot(t *testing.T, ctx context.Context, r *site.Rehearsal) {
+	start := time.Now()
+	if err := w.machine.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			w.lastWords(t)
+		}
+		if err := w.machine.PowerOff(); err != nil {
+			t.Error(err)
+		}
+	}()
+	err := r.Until(ctx, w.machine.Name+" registers", 5*time.Minute, func(ctx context.Context) (bool, string, error) {
+		agent, err := r.AgentOf(ctx, r.Management, w.machine)
+		if err != nil || agent == nil {
+			return false, "no Agent", err
+		}
+		if got := agent.Status.Inventory.Cpu.Architecture; got != w.architecture {
+			return false, "", fmt.Errorf("its Agent has architecture %q, not %s", got, w.architecture)
+		}
+		return true, "", nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Report.Say(w.machine.Name, "booted: firmware %s, %s, %s, %.0f s from power-on to Agent",
+		w.machine.Firmware, w.path, w.architecture, time.Since(start).Seconds())
+}
+
+func (w way) lastWords(t *testing.T) {
+	text, err := os.ReadFile(w.machine.Console())
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	t.Logf("end of its console:\n%s", text[max(0, len(text)-4000):])
+}

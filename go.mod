@@ -19,7 +19,6 @@ require (
 	github.com/openshift/assisted-service/models v0.0.0
 	github.com/openshift/custom-resource-status v1.1.2
 	github.com/openshift/hypershift/api v0.0.0-20250331115040-26fc3ceb1929
-	github.com/pin/tftp/v3 v3.1.0
 	github.com/prometheus/client_golang v1.23.2
 	github.com/spf13/cobra v1.10.2
 	github.com/vishvananda/netlink v1.3.1

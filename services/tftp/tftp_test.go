@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,8 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pin/tftp/v3"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-io/slipway/services/tftp/tftptest"
 )
 
 func blob(n int) []byte {
@@ -29,7 +31,7 @@ func blob(n int) []byte {
 	return b
 }
 
-// serve starts a server on both loopbacks over a directory with a few files and ways out of it.
+// serve starts a server on both loopbacks.
 func serve(t *testing.T, cfg Config, files Files) *Server {
 	t.Helper()
 	s, _ := serveCounted(t, cfg, files)
@@ -59,7 +61,7 @@ func serveCounted(t *testing.T, cfg Config, files Files) (*Server, *prometheus.R
 }
 
 // counted adds up the samples of a metric that carry a label value.
-func counted(t *testing.T, registry *prometheus.Registry, metric, label string) (n float64) {
+func counted(t *testing.T, registry *prometheus.Registry, label string) (n float64) {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
@@ -67,7 +69,7 @@ func counted(t *testing.T, registry *prometheus.Registry, metric, label string) 
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == metric && len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label {
+			if f.GetName() == "slipway_tftp_transfers_total" && m.GetLabel()[0].GetValue() == label {
 				n += m.GetCounter().GetValue()
 			}
 		}
@@ -75,6 +77,18 @@ func counted(t *testing.T, registry *prometheus.Registry, metric, label string) 
 	return n
 }
 
+func awaitCount(t *testing.T, registry *prometheus.Registry, label string, want float64) {
+	t.Helper()
+	for range 2000 { // what the client has is not what the server has noted yet
+		if counted(t, registry, label) == want {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("%v transfers are %s, want %v", counted(t, registry, label), label, want)
+}
+
+// directory has a few files and ways out of it.
 func directory(t *testing.T) *Directory {
 	t.Helper()
 	base := t.TempDir()
@@ -102,121 +116,245 @@ func directory(t *testing.T) *Directory {
 	return d
 }
 
-func fetch(address netip.AddrPort, name string, blksize int) ([]byte, int64, error) {
-	c, err := tftp.NewClient(address.String())
-	if err != nil {
-		return nil, 0, err
-	}
-	c.SetTimeout(2 * time.Second)
-	if blksize > 0 {
-		c.SetBlockSize(blksize)
-	}
-	c.RequestTSize(true)
-	from, err := c.Receive(name, "octet")
-	if err != nil {
-		return nil, 0, err
-	}
-	size, _ := from.(tftp.IncomingTransfer).Size()
+func get(address netip.AddrPort, name string, o tftptest.Options) ([]byte, tftptest.Result, error) {
 	var b bytes.Buffer
-	_, err = from.WriteTo(&b)
-	return b.Bytes(), size, err
+	result, err := tftptest.Get(address, name, o, &b)
+	return b.Bytes(), result, err
 }
 
 func TestRead(t *testing.T) {
 	s, registry := serveCounted(t, Config{}, directory(t))
+	transfers := 0
 	for _, address := range s.Addresses() {
 		for name, want := range map[string][]byte{"snponly.efi": blob(300_000), "/snponly.efi": blob(300_000), "exact": blob(1428 * 3), "empty": nil, `grub\grub.cfg`: []byte("boot"), "./grub//grub.cfg": []byte("boot")} {
-			for _, blksize := range []int{0, 1428} {
-				got, size, err := fetch(address, name, blksize)
-				if err != nil || !bytes.Equal(got, want) || size != int64(len(want)) {
-					t.Errorf("%s from %s with block size %d: %d bytes, size %d, %v; want %d", name, address, blksize, len(got), size, err, len(want))
+			for _, o := range []tftptest.Options{{}, {Block: 1428}, {Block: 1428, Window: 4, Size: true}, {Window: 16, Timeout: 2}, {Block: 8, Window: 64}, {Block: 65464, Size: true}} {
+				transfers++
+				got, result, err := get(address, name, o)
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%s from %s with %+v: %d bytes, %v; want %d", name, address, o, len(got), err, len(want))
+				}
+				if o.Size && result.Agreed["tsize"] != fmt.Sprint(len(want)) {
+					t.Errorf("%s: size %q, want %d", name, result.Agreed["tsize"], len(want))
+				}
+				if result.Server.Addr() != address.Addr() || result.Server == address {
+					t.Errorf("%s: asked %s, data from %s", name, address, result.Server)
 				}
 			}
 		}
 	}
-	for tries := 0; counted(t, registry, "slipway_tftp_transfers_total", "done") != 24; tries++ {
-		if tries == 1000 { // the last acknowledgement may still be on its way
-			t.Fatal("not every transfer is counted")
+	awaitCount(t, registry, "done", float64(transfers))
+}
+
+// Block numbers are 16 bits; a file may have more blocks.
+func TestRollover(t *testing.T) {
+	content := blob(8 * 140_000)
+	s := serve(t, Config{}, files{"big": content})
+	for _, window := range []int{0, 64} {
+		got, _, err := get(s.Addresses()[0], "big", tftptest.Options{Block: 8, Window: window})
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("window %d: %d bytes, %v", window, len(got), err)
 		}
-		time.Sleep(time.Millisecond)
+	}
+}
+
+// files are in memory; how says in which shape they are opened.
+type files map[string][]byte
+
+func (f files) Open(name string) (io.ReadCloser, int64, error) {
+	content, ok := f[filepath.Base(name)]
+	if !ok {
+		return nil, 0, fs.ErrNotExist
+	}
+	r := bytes.NewReader(content)
+	switch filepath.Dir(name) {
+	case "plain":
+		return io.NopCloser(struct{ io.Reader }{r}), r.Size(), nil
+	case "seek":
+		return struct {
+			io.ReadSeeker
+			io.Closer
+		}{r, io.NopCloser(nil)}, r.Size(), nil
+	case "longer":
+		return io.NopCloser(r), r.Size() + 10_000, nil
+	}
+	return struct {
+		*bytes.Reader
+		io.Closer
+	}{r, io.NopCloser(nil)}, r.Size(), nil
+}
+
+func TestSources(t *testing.T) {
+	content := blob(200_001)
+	s := serve(t, Config{}, files{"x": content})
+	for _, kind := range []string{"at/", "plain/", "seek/"} {
+		for _, window := range []int{0, 15} {
+			t.Run(fmt.Sprint(kind, window), func(t *testing.T) {
+				t.Parallel()
+				relay := lossy(t, s.Addresses()[window%2], 50)
+				got, _, err := get(relay, kind+"x", tftptest.Options{Block: 1024, Window: window, Timeout: 1, Patience: 250 * time.Millisecond})
+				if err != nil || !bytes.Equal(got, content) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+			})
+		}
+	}
+	if got, _, err := get(s.Addresses()[0], "longer/x", tftptest.Options{}); err == nil {
+		t.Errorf("a file that is shorter than its size gives %d bytes and no error", len(got))
 	}
 }
 
 func TestNothingLeadsOut(t *testing.T) {
 	s := serve(t, Config{}, directory(t))
-	for _, name := range []string{
-		"../secret", "../../etc/passwd", "/etc/passwd", "out", "passwd", "grub/../../secret", `..\secret`, `grub\..\..\secret`, "grub", ".", "", "/", "missing", "a\nb",
-		strings.Repeat("a/", 200), "snponly.efi/x",
+	for name, code := range map[string]uint16{
+		"../secret": codeAccess, "../../etc/passwd": codeAccess, "/etc/passwd": codeNotFound, "out": codeAccess, "passwd": codeAccess, "grub/../../secret": codeAccess,
+		`..\secret`: codeAccess, `grub\..\..\secret`: codeAccess, "grub": codeAccess, ".": codeAccess, "": codeAccess, "/": codeAccess, "missing": codeNotFound,
+		"a\nb": codeAccess, "snponly.efi\x00/../../etc/passwd": codeIllegal, strings.Repeat("a/", 300): codeAccess, "snponly.efi/x": codeAccess,
 	} {
-		got, _, err := fetch(s.Addresses()[0], name, 0)
-		if err == nil || len(got) > 0 {
-			t.Errorf("%q: read %q", name, got)
-			continue
-		}
-		if text := err.Error(); !strings.Contains(text, errNotFound.Error()) && !strings.Contains(text, errRefused.Error()) {
-			t.Errorf("%q: %v", name, err)
+		for _, address := range s.Addresses() {
+			got, _, err := get(address, name, tftptest.Options{})
+			var refused *tftptest.Refused
+			if !errors.As(err, &refused) || refused.Code != int(code) || len(got) > 0 {
+				t.Errorf("%q: read %q, %v; want code %d", name, got, err, code)
+			}
 		}
 	}
 }
 
-func TestWritesAreRefused(t *testing.T) {
-	s := serve(t, Config{}, directory(t))
-	c, err := tftp.NewClient(s.Addresses()[0].String())
+// ask sends one packet and gives the answer.
+func ask(t *testing.T, address netip.AddrPort, packet string) []byte {
+	t.Helper()
+	conn, err := net.Dial("udp", address.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := c.Send("snponly.efi", "octet")
-	if err == nil {
-		_, err = to.ReadFrom(strings.NewReader("evil"))
+	defer conn.Close()
+	if _, err := conn.Write([]byte(packet)); err != nil {
+		t.Fatal(err)
 	}
-	if err == nil || !strings.Contains(err.Error(), "does not support write") {
-		t.Errorf("write: %v", err)
+	answer := make([]byte, 600)
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := conn.Read(answer)
+	if err != nil {
+		t.Fatalf("%q: %v", packet, err)
+	}
+	return answer[:n]
+}
+
+func TestRefusedRequests(t *testing.T) {
+	s := serve(t, Config{}, directory(t))
+	for packet, want := range map[string]string{
+		"\x00\x02snponly.efi\x00octet\x00":    "\x00\x05\x00\x02server is read only\x00",
+		"\x00\x01snponly.efi\x00netascii\x00": "\x00\x05\x00\x04only mode octet is served\x00",
+		"\x00\x01snponly.efi\x00mail\x00":     "\x00\x05\x00\x04only mode octet is served\x00",
+		"\x00\x01snponly.efi\x00octet":        "\x00\x05\x00\x04request is malformed: it does not end with NUL\x00",
+		"\x00\x01snponly.efi\x00":             "\x00\x05\x00\x04request is malformed: it has no mode\x00",
+		"\x00\x01\x00octet\x00":               "\x00\x05\x00\x02file cannot be read\x00",
+		"\x00\x01none\x00octet\x00":           "\x00\x05\x00\x01file not found\x00",
+	} {
+		for _, address := range s.Addresses() {
+			if got := ask(t, address, packet); string(got) != want {
+				t.Errorf("%q: answered %q, want %q", packet, got, want)
+			}
+		}
 	}
 }
 
-// gate opens files whose first byte waits.
-type gate struct{ open chan struct{} }
+// gate opens files only once it is open.
+type gate struct {
+	open chan struct{}
+	files
+}
 
-func (g gate) Open(string) (io.ReadCloser, int64, error) { return io.NopCloser(g), 1, nil }
-
-func (g gate) Read([]byte) (int, error) {
+func (g gate) Open(name string) (io.ReadCloser, int64, error) {
 	<-g.open
-	return 0, io.EOF
+	return g.files.Open(name)
 }
 
+// A client that is one too many hears nothing, asks again and is served when there is room.
 func TestTransfersAreLimited(t *testing.T) {
-	g := gate{make(chan struct{})}
-	s := serve(t, Config{Transfers: 1}, g)
-	done := make(chan error, 1)
-	go func() {
-		_, _, err := fetch(s.Addresses()[0], "a", 0)
-		done <- err
-	}()
-	for len(s.slots) == 0 {
+	g := gate{make(chan struct{}), files{"a": []byte("a"), "b": []byte("b")}}
+	s, registry := serveCounted(t, Config{Transfers: 1}, g)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for _, name := range []string{"a", "b"} {
+		group.Go(func() {
+			if got, _, err := get(s.Addresses()[0], name, tftptest.Options{Patience: 50 * time.Millisecond}); err != nil || string(got) != name {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		})
+	}
+	for counted(t, registry, "busy") == 0 || counted(t, registry, "duplicate") == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, _, err := fetch(s.Addresses()[0], "b", 0); err == nil || !strings.Contains(err.Error(), "busy") {
-		t.Errorf("a second transfer: %v", err)
-	}
 	close(g.open)
-	if err := <-done; err != nil {
-		t.Error(err)
+	group.Wait()
+	awaitCount(t, registry, "done", 2)
+}
+
+func TestRequestsAreLimited(t *testing.T) {
+	s, registry := serveCounted(t, Config{Requests: 5}, files{})
+	conn, err := net.Dial("udp", s.Addresses()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 50 {
+		if _, err := conn.Write(tftptest.Request("none", "octet", tftptest.Options{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for counted(t, registry, "limited") == 0 {
+		time.Sleep(time.Millisecond)
 	}
 }
 
 func TestManyClients(t *testing.T) {
-	s := serve(t, Config{}, directory(t))
+	s, registry := serveCounted(t, Config{}, directory(t))
 	want := sha256.Sum256(blob(300_000))
 	var group sync.WaitGroup
-	for i := range 20 {
+	for i := range 200 {
 		group.Go(func() {
-			got, _, err := fetch(s.Addresses()[i%2], "snponly.efi", 1428)
+			got, _, err := get(s.Addresses()[i%2], "snponly.efi", tftptest.Options{Block: 1428, Window: i % 3 * 4})
 			if err != nil || sha256.Sum256(got) != want {
 				t.Errorf("client %d: %d bytes, %v", i, len(got), err)
 			}
 		})
 	}
 	group.Wait()
+	awaitCount(t, registry, "done", 200)
+}
+
+// A stop ends transfers under way and tells their clients.
+func TestStop(t *testing.T) {
+	s, err := Listen(Config{Addresses: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}, files{"x": blob(10_000)}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo(tftptest.Request("x", "octet", tftptest.Options{}), net.UDPAddrFromAddrPort(s.Addresses()[0])); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 600)
+	n, _, err := conn.ReadFrom(packet)
+	if err != nil || n != 516 {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n, _, err = conn.ReadFrom(packet); err != nil || !strings.Contains(string(packet[:n]), errStopping.Error()) {
+		t.Errorf("%q, %v", packet[:n], err)
+	}
 }
 
 func TestTakenPort(t *testing.T) {
@@ -226,40 +364,4 @@ func TestTakenPort(t *testing.T) {
 			t.Errorf("taken port %s: %v", a, err)
 		}
 	}
-}
-
-func FuzzRequest(f *testing.F) {
-	f.Add([]byte("\x00\x01snponly.efi\x00octet\x00blksize\x001468\x00"))
-	f.Add([]byte("\x00\x01../x\x00netascii\x00"))
-	f.Add([]byte("\x00\x02x\x00octet\x00"))
-	s, err := Listen(Config{Addresses: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}, fuzzed{}, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		f.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	f.Cleanup(func() { cancel(); <-done })
-	conn, err := net.Dial("udp", s.Addresses()[0].String())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(_ *testing.T, raw []byte) {
-		if name, ok := cleanName(string(raw)); ok && (!fs.ValidPath(name) || name == ".") {
-			panic("name " + name)
-		}
-		if len(raw) > 0 {
-			_, _ = conn.Write(raw[:min(len(raw), 1400)])
-		}
-	})
-}
-
-// fuzzed has no file and insists on clean names.
-type fuzzed struct{}
-
-func (fuzzed) Open(name string) (io.ReadCloser, int64, error) {
-	if !fs.ValidPath(name) {
-		panic("name " + name)
-	}
-	return nil, 0, fs.ErrNotExist
 }

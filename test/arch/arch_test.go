@@ -42,7 +42,6 @@ var rules = []rule{
 // homes of heavy libraries: who may import them.
 var homes = map[string][]string{
 	"github.com/insomniacslk/dhcp":           {"services/dhcp"},
-	"github.com/pin/tftp/v3":                 {"services/tftp"},
 	"github.com/miekg/dns":                   {"services/dns"},
 	"github.com/olareg/olareg":               {"mirror/registry"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},

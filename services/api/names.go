@@ -7,6 +7,8 @@ const (
 	AgentMachineRefNamespace = "agentMachineRefNamespace"
 	// InfraEnvLabel on an Agent names its InfraEnv.
 	InfraEnvLabel = "infraenvs.agent-install.openshift.io"
+	// ImageAnnotation on an InfraEnv is another value whenever its images are others (written by the InfraEnv controller alone).
+	ImageAnnotation = "slipway.io/image-generation"
 	// TokenSecretLabel marks the Secrets with the Ignition token of a NodePool; the value is the NodePool's name.
 	TokenSecretLabel = "hypershift.openshift.io/ignition-token-for"
 	// HostedClusterAnnotation on an object in a control plane namespace is <namespace>/<name> of its HostedCluster.

@@ -72,7 +72,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, artifact *Artifa
 	http.ServeContent(w, r, "", time.Unix(0, artifact.stamp.ModTime), f)
 }
 
-// initrd answers /images/{id}/pxe-initrd: the base, padded, and the archive with config.ign.
+// initrd answers /images/{id}/pxe-initrd: the base, padded, the archive with config.ign, and the one with static networking.
 func (s *Service) initrd(w http.ResponseWriter, r *http.Request) {
 	infraEnv, ok := s.authorized(w, r)
 	if !ok {
@@ -116,7 +116,9 @@ func customised(base *os.File, size int64, over *overlay) *segments {
 	return concatenate(
 		segment{base, size},
 		segment{bytes.NewReader(make([]byte, pad)), pad},
+		// An archive's length is a multiple of four.
 		segment{bytes.NewReader(over.archive), int64(len(over.archive))},
+		segment{bytes.NewReader(over.network), int64(len(over.network))},
 	)
 }
 

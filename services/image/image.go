@@ -61,7 +61,10 @@ type Config struct {
 	Tokens    Tokens
 	// Discovery renders the config.ign of an InfraEnv for hosts that reach the appliance at the address.
 	Discovery func(context.Context, *v1beta1.InfraEnv, netip.Addr) ([]byte, error)
-	Log       *slog.Logger
+	// Network is the cpio archive with the static networking of an InfraEnv's hosts, nil when it has none. It is asked
+	// again when the InfraEnv's generation or its api.ImageAnnotation is another one. Nil is no static networking.
+	Network func(context.Context, *v1beta1.InfraEnv) ([]byte, error)
+	Log     *slog.Logger
 }
 
 // Service answers what machines ask for until their OS runs.
@@ -85,7 +88,7 @@ func New(config Config) (*Service, error) {
 		}
 		seen[key] = true
 	}
-	s := &Service{config: config, overlays: newOverlays(config.Discovery), asked: newAsked(), mux: http.NewServeMux()}
+	s := &Service{config: config, overlays: newOverlays(config), asked: newAsked(), mux: http.NewServeMux()}
 	for pattern, handler := range s.Routes() {
 		s.mux.Handle(pattern, handler)
 	}

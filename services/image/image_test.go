@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,10 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/openshift/assisted-service/api/v1beta1"
+
+	"github.com/slipway-io/slipway/services/api"
 )
 
 const initrdPath = "/images/" + uid + "/pxe-initrd?arch=x86_64&version=12.1&api_key=" + token1
@@ -332,5 +337,45 @@ func TestVerify(t *testing.T) {
 	}
 	if !strings.Contains(w.log.String(), "kernel has digest") {
 		t.Errorf("log %s", w.log.String())
+	}
+}
+
+func TestStaticNetworkingFollowsTheConfiguration(t *testing.T) {
+	w := newWorld(t)
+	asked, keyfile := 0, "first"
+	w.service.overlays.network = func(context.Context, *v1beta1.InfraEnv) ([]byte, error) {
+		asked++
+		return Archive([]File{
+			{Name: "etc/network/host0/eth0.nmconnection", Mode: RegularFile | 0o600, Content: []byte(keyfile)},
+			{Name: "etc/network/link", Mode: Link, Content: []byte("host0")},
+		}), nil
+	}
+	read := func() (string, string) {
+		response := w.ask("GET", initrdPath, "")
+		initrd := body(t, response)
+		if response.StatusCode != 200 {
+			t.Fatalf("%s %s", response.Status, initrd)
+		}
+		network := initrd[len(w.want(1)):]
+		dir := t.TempDir()
+		command := exec.CommandContext(t.Context(), "busybox", "cpio", "-i")
+		command.Dir, command.Stdin = dir, bytes.NewReader(network)
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		content, err := os.ReadFile(filepath.Join(dir, "etc/network/link/eth0.nmconnection"))
+		if err != nil || len(network)%cpioAlign != 0 {
+			t.Errorf("%d bytes, %v", len(network), err)
+		}
+		return string(content), response.Header.Get("ETag")
+	}
+	first, tag := read()
+	if again, same := read(); first != "first" || again != first || same != tag || asked != 1 {
+		t.Errorf("%q, then %q, rendered %d times, tags %s %s", first, again, asked, tag, same)
+	}
+	keyfile = "second"
+	w.infraEnv.Annotations = map[string]string{api.ImageAnnotation: "another"}
+	if second, other := read(); second != keyfile || other == tag || asked != 2 {
+		t.Errorf("%q, rendered %d times, tags %s %s", second, asked, tag, other)
 	}
 }

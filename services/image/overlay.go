@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/openshift/assisted-service/api/v1beta1"
+
+	"github.com/slipway-io/slipway/services/api"
 )
 
 // overlaysKept bounds the memory: an overlay is some 10 KB.
@@ -20,9 +22,11 @@ const overlaysKept = 256
 type overlay struct {
 	overlayKey
 	generation int64
+	image      string // the mark that the InfraEnv's controller left
 	config     []byte // config.ign
 	archive    []byte // cpio with it
-	sum        string // identifies the archive
+	network    []byte // cpio with static networking, nil when there is none
+	sum        string // identifies both archives
 	rendered   time.Time
 }
 
@@ -34,15 +38,16 @@ type overlayKey struct {
 
 // overlays renders each generation of each InfraEnv once per address of the appliance.
 type overlays struct {
-	render func(context.Context, *v1beta1.InfraEnv, netip.Addr) ([]byte, error)
+	render  func(context.Context, *v1beta1.InfraEnv, netip.Addr) ([]byte, error)
+	network func(context.Context, *v1beta1.InfraEnv) ([]byte, error) // may be nil
 
 	mu    sync.Mutex
 	byKey map[overlayKey]*overlay
 	order []overlayKey // the one that was rendered first in front
 }
 
-func newOverlays(render func(context.Context, *v1beta1.InfraEnv, netip.Addr) ([]byte, error)) *overlays {
-	return &overlays{render: render, byKey: map[overlayKey]*overlay{}}
+func newOverlays(config Config) *overlays {
+	return &overlays{render: config.Discovery, network: config.Network, byKey: map[overlayKey]*overlay{}}
 }
 
 // of gives the overlay of the InfraEnv as it is now, for a host that reaches the appliance at the address.
@@ -52,19 +57,14 @@ func (o *overlays) of(ctx context.Context, infraEnv *v1beta1.InfraEnv, address n
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	known, ok := o.byKey[key]
-	if ok && known.generation == infraEnv.Generation {
+	mark := infraEnv.Annotations[api.ImageAnnotation]
+	if ok && known.generation == infraEnv.Generation && known.image == mark {
 		return known, nil
 	}
-	config, err := o.render(ctx, infraEnv, address)
-	if err != nil {
+	made := &overlay{overlayKey: key, generation: infraEnv.Generation, image: mark, rendered: time.Now().Truncate(time.Second)}
+	if err := o.fill(ctx, made, infraEnv); err != nil {
 		return nil, fmt.Errorf("render InfraEnv %s/%s: %w", infraEnv.Namespace, infraEnv.Name, err)
 	}
-	made := &overlay{
-		overlayKey: key, generation: infraEnv.Generation, config: config,
-		archive: archive(configFile, config), rendered: time.Now().Truncate(time.Second),
-	}
-	sum := sha256.Sum256(made.archive)
-	made.sum = hex.EncodeToString(sum[:])
 	if !ok {
 		o.order = append(o.order, key)
 		if len(o.order) > overlaysKept {
@@ -74,6 +74,23 @@ func (o *overlays) of(ctx context.Context, infraEnv *v1beta1.InfraEnv, address n
 	}
 	o.byKey[key] = made
 	return made, nil
+}
+
+func (o *overlays) fill(ctx context.Context, made *overlay, infraEnv *v1beta1.InfraEnv) (err error) {
+	if made.config, err = o.render(ctx, infraEnv, made.address); err != nil {
+		return err
+	}
+	made.archive = archive(configFile, made.config)
+	if o.network != nil {
+		if made.network, err = o.network(ctx, infraEnv); err != nil {
+			return fmt.Errorf("static networking: %w", err)
+		}
+	}
+	sum := sha256.New()
+	sum.Write(made.archive)
+	sum.Write(made.network)
+	made.sum = hex.EncodeToString(sum.Sum(nil))
+	return nil
 }
 
 // etag is strong: the same tag means the same bytes.

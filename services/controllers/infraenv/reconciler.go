@@ -29,9 +29,6 @@ import (
 // Finalizer keeps an InfraEnv until no Agent of it is bound to a cluster.
 const Finalizer = "infraenv.agent-install.openshift.io/ai-deprovision"
 
-// generationAnnotation is the metadata.generation that status.createdTime belongs to.
-const generationAnnotation = "slipway.io/image-generation"
-
 // URLs are the bases of the web front, without a slash at the end.
 type URLs struct{ HTTP, HTTPS string }
 
@@ -151,11 +148,11 @@ func (r *Reconciler) release(ctx context.Context, infraEnv *agentv1beta1.InfraEn
 func (r *Reconciler) annotate(ctx context.Context, infraEnv *agentv1beta1.InfraEnv) (changed bool, err error) {
 	next := infraEnv.DeepCopy()
 	generation := fmt.Sprint(infraEnv.Generation)
-	changed = next.Annotations[generationAnnotation] != generation
+	changed = next.Annotations[api.ImageAnnotation] != generation
 	if next.Annotations == nil {
 		next.Annotations = map[string]string{}
 	}
-	next.Annotations[generationAnnotation] = generation
+	next.Annotations[api.ImageAnnotation] = generation
 	if !controllerutil.AddFinalizer(next, Finalizer) && !changed {
 		return false, nil
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/slipway-io/slipway/services/dhcp/lease"
 )
 
 const (
@@ -54,7 +56,7 @@ type engine struct {
 	subnets      []Subnet
 	boot         Boot
 	reservations Reservations
-	leases       *table
+	leases       *lease.Table
 	rewound      []time.Time
 }
 
@@ -67,7 +69,7 @@ func newEngine(cfg Config, boot Boot, reservations Reservations) *engine {
 func (e *engine) load(leases []Lease) (taken int) {
 	for _, l := range leases {
 		if i, ok := e.subnetOf(l.Address); ok {
-			e.leases.put(i, l, false)
+			e.leases.Put(i, l, false)
 			taken++
 		}
 	}
@@ -177,8 +179,8 @@ func (e *engine) discover(r request) Decision {
 	if !ok {
 		return Decision{Outcome: Exhausted}
 	}
-	if held := e.leases.byAddr[a]; held == nil || held.offered || held.Client != r.client || !held.Active(r.now) {
-		e.leases.put(r.subnet, Lease{Address: a, Client: r.client, Hostname: hostname, Expires: r.now.Add(offerHold)}, true)
+	if held := e.leases.ByAddr(a); held == nil || held.Offered || held.Client != r.client || !held.Active(r.now) {
+		e.leases.Put(r.subnet, Lease{Address: a, Client: r.client, Hostname: hostname, Expires: r.now.Add(offerHold)}, true)
 	}
 	return Decision{Outcome: Offered, Reply: e.reply(r, dhcpv4.MessageTypeOffer, a, hostname)}
 }
@@ -188,18 +190,18 @@ func (e *engine) choose(r request) (netip.Addr, string, bool) {
 	if a, hostname, ok := e.reservation(r); ok {
 		return a, hostname, true
 	}
-	if had := e.leases.byClient[holder{r.subnet, r.client}]; had != nil && e.mayHave(r, had.Address) {
+	if had := e.leases.ByClient(r.subnet, r.client); had != nil && e.mayHave(r, had.Address) {
 		return had.Address, "", true
 	}
 	if want := addr4(r.RequestedIPAddress()); want.IsValid() && e.mayHave(r, want) {
 		return want, "", true
 	}
 	usable := func(a netip.Addr) bool { return e.mayHave(r, a) }
-	a, ok := e.leases.free(r.subnet, r.now, usable)
+	a, ok := e.leases.Free(r.subnet, r.now, usable)
 	if !ok && r.now.Sub(e.rewound[r.subnet]) >= rewindEvery {
 		e.rewound[r.subnet] = r.now
-		e.leases.rewind(r.subnet)
-		a, ok = e.leases.free(r.subnet, r.now, usable)
+		e.leases.Rewind(r.subnet)
+		a, ok = e.leases.Free(r.subnet, r.now, usable)
 	}
 	return a, "", ok
 }
@@ -220,7 +222,7 @@ func (e *engine) mayHave(r request, a netip.Addr) bool {
 
 func (e *engine) inRanges(subnet int, a netip.Addr) bool {
 	for _, s := range e.subnets[subnet].Ranges {
-		if s.contains(a) {
+		if s.Contains(a) {
 			return true
 		}
 	}
@@ -228,7 +230,7 @@ func (e *engine) inRanges(subnet int, a netip.Addr) bool {
 }
 
 func (e *engine) unused(r request, a netip.Addr) bool {
-	held := e.leases.byAddr[a]
+	held := e.leases.ByAddr(a)
 	return held == nil || held.Client == r.client || !held.Active(r.now)
 }
 
@@ -238,8 +240,8 @@ func (e *engine) request(r request) Decision {
 	want, current := addr4(r.RequestedIPAddress()), addr4(r.ClientIPAddr)
 	selecting := len(r.ServerIdentifier()) > 0
 	if selecting && !e.ours(r) {
-		if held := e.leases.byClient[holder{r.subnet, r.client}]; held != nil && held.offered {
-			e.leases.expire(held, r.now)
+		if held := e.leases.ByClient(r.subnet, r.client); held != nil && held.Offered {
+			e.leases.Expire(held, r.now)
 		}
 		d := Decision{Outcome: Foreign}
 		if !addr4(r.GatewayIPAddr).IsValid() {
@@ -267,9 +269,9 @@ func (e *engine) request(r request) Decision {
 
 func (e *engine) grant(r request, a netip.Addr, hostname string) Decision {
 	var records []Lease
-	if old := e.leases.byClient[holder{r.subnet, r.client}]; old != nil && old.Address != a && old.Active(r.now) {
-		wasLease := !old.offered
-		e.leases.expire(old, r.now)
+	if old := e.leases.ByClient(r.subnet, r.client); old != nil && old.Address != a && old.Active(r.now) {
+		wasLease := !old.Offered
+		e.leases.Expire(old, r.now)
 		if wasLease {
 			records = append(records, old.Lease)
 		}
@@ -278,28 +280,28 @@ func (e *engine) grant(r request, a netip.Addr, hostname string) Decision {
 	if hostname == "" {
 		lease.Hostname = hostLabel(r.HostName())
 	}
-	e.leases.put(r.subnet, lease, false)
+	e.leases.Put(r.subnet, lease, false)
 	return Decision{Outcome: Acked, Reply: e.reply(r, dhcpv4.MessageTypeAck, a, hostname), Records: append(records, lease)}
 }
 
 // decline sets an address aside that its client found in use by someone else.
 func (e *engine) decline(r request) Decision {
-	held := e.leases.byAddr[addr4(r.RequestedIPAddress())]
-	if !e.ours(r) || held == nil || held.Client != r.client || held.subnet != r.subnet {
+	held := e.leases.ByAddr(addr4(r.RequestedIPAddress()))
+	if !e.ours(r) || held == nil || held.Client != r.client || held.Subnet != r.subnet {
 		return Decision{Outcome: Foreign}
 	}
 	aside := Lease{Address: held.Address, Expires: r.now.Add(declineHold)}
-	e.leases.put(r.subnet, aside, false)
+	e.leases.Put(r.subnet, aside, false)
 	return Decision{Outcome: Declined, Records: []Lease{aside}}
 }
 
 // release ends a lease at once; the address stays the client's first choice.
 func (e *engine) release(r request) Decision {
-	held := e.leases.byAddr[addr4(r.ClientIPAddr)]
-	if !e.ours(r) || held == nil || held.Client != r.client || held.offered || held.subnet != r.subnet {
+	held := e.leases.ByAddr(addr4(r.ClientIPAddr))
+	if !e.ours(r) || held == nil || held.Client != r.client || held.Offered || held.Subnet != r.subnet {
 		return Decision{Outcome: Foreign}
 	}
-	e.leases.expire(held, r.now)
+	e.leases.Expire(held, r.now)
 	return Decision{Outcome: Released, Records: []Lease{held.Lease}}
 }
 

@@ -21,10 +21,10 @@ func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 func testConfig() Config {
 	return Config{
 		Interface: "br0", Address: netip.MustParsePrefix("10.7.0.2/24"),
-		Ranges:  []Range{{ip("10.7.0.100"), ip("10.7.0.102")}},
+		Ranges:  []Range{{From: ip("10.7.0.100"), To: ip("10.7.0.102")}},
 		Gateway: ip("10.7.0.1"), DNS: []netip.Addr{ip("10.7.0.2")}, NTP: []netip.Addr{ip("10.7.0.2")},
 		Domain: "site.example", Search: []string{"site.example"},
-		Relayed: []Subnet{{Prefix: netip.MustParsePrefix("10.8.0.0/24"), Ranges: []Range{{ip("10.8.0.10"), ip("10.8.0.11")}}, Gateway: ip("10.8.0.1")}},
+		Relayed: []Subnet{{Prefix: netip.MustParsePrefix("10.8.0.0/24"), Ranges: []Range{{From: ip("10.8.0.10"), To: ip("10.8.0.11")}}, Gateway: ip("10.8.0.1")}},
 	}
 }
 
@@ -347,13 +347,13 @@ func TestRequestedOptions(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"range 10.7.0.100-10.7.0.110: overlaps range 10.7.0.100-10.7.0.102": func(c *Config) { c.Ranges = append(c.Ranges, Range{ip("10.7.0.100"), ip("10.7.0.110")}) },
-		"lies outside the subnet":                     func(c *Config) { c.Ranges = []Range{{ip("10.7.0.200"), ip("10.7.1.5")}} },
-		"first address must not be after the last":    func(c *Config) { c.Ranges = []Range{{ip("10.7.0.20"), ip("10.7.0.10")}} },
-		"contains the server's address 10.7.0.2":      func(c *Config) { c.Ranges = []Range{{ip("10.7.0.2"), ip("10.7.0.10")}} },
-		"contains the gateway 10.7.0.1":               func(c *Config) { c.Ranges = []Range{{ip("10.7.0.1"), ip("10.7.0.1")}} },
-		"contains the network's address 10.7.0.0":     func(c *Config) { c.Ranges = []Range{{ip("10.7.0.0"), ip("10.7.0.0")}} },
-		"contains the broadcast address 10.7.0.255":   func(c *Config) { c.Ranges = []Range{{ip("10.7.0.250"), ip("10.7.0.255")}} },
+		"range 10.7.0.100-10.7.0.110: overlaps range 10.7.0.100-10.7.0.102": func(c *Config) { c.Ranges = append(c.Ranges, Range{From: ip("10.7.0.100"), To: ip("10.7.0.110")}) },
+		"lies outside the subnet":                     func(c *Config) { c.Ranges = []Range{{From: ip("10.7.0.200"), To: ip("10.7.1.5")}} },
+		"first address must not be after the last":    func(c *Config) { c.Ranges = []Range{{From: ip("10.7.0.20"), To: ip("10.7.0.10")}} },
+		"contains the server's address 10.7.0.2":      func(c *Config) { c.Ranges = []Range{{From: ip("10.7.0.2"), To: ip("10.7.0.10")}} },
+		"contains the gateway 10.7.0.1":               func(c *Config) { c.Ranges = []Range{{From: ip("10.7.0.1"), To: ip("10.7.0.1")}} },
+		"contains the network's address 10.7.0.0":     func(c *Config) { c.Ranges = []Range{{From: ip("10.7.0.0"), To: ip("10.7.0.0")}} },
+		"contains the broadcast address 10.7.0.255":   func(c *Config) { c.Ranges = []Range{{From: ip("10.7.0.250"), To: ip("10.7.0.255")}} },
 		"gateway 10.6.0.1: lies outside the subnet":   func(c *Config) { c.Gateway = ip("10.6.0.1") },
 		"DHCPv4 carries IPv4 addresses only":          func(c *Config) { c.DNS = []netip.Addr{ip("fd00::1")} },
 		"interface: is not named":                     func(c *Config) { c.Interface = "" },

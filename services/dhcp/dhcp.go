@@ -15,13 +15,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// Range is the addresses From to To, both included.
-type Range struct{ From, To netip.Addr }
-
-func (r Range) contains(a netip.Addr) bool { return r.From.Compare(a) <= 0 && a.Compare(r.To) <= 0 }
-
-func (r Range) String() string { return r.From.String() + "-" + r.To.String() }
-
 // Subnet is what clients of one network are given.
 type Subnet struct {
 	Prefix    netip.Prefix
@@ -182,22 +175,22 @@ func (s Subnet) validateRanges(server netip.Addr) []error {
 			continue
 		}
 		for _, other := range s.Ranges[:i] {
-			if r.contains(other.From) || other.contains(r.From) {
+			if r.Contains(other.From) || other.Contains(r.From) {
 				fault("range %s: overlaps range %s", r, other)
 			}
 		}
 		if s.Prefix.Bits() < 31 {
-			if network := s.Prefix.Masked().Addr(); r.contains(network) {
+			if network := s.Prefix.Masked().Addr(); r.Contains(network) {
 				fault("range %s: contains the network's address %s", r, network)
 			}
-			if last := broadcast(s.Prefix); r.contains(last) {
+			if last := broadcast(s.Prefix); r.Contains(last) {
 				fault("range %s: contains the broadcast address %s", r, last)
 			}
 		}
-		if r.contains(server) {
+		if r.Contains(server) {
 			fault("range %s: contains the server's address %s", r, server)
 		}
-		if s.Gateway.IsValid() && r.contains(s.Gateway) {
+		if s.Gateway.IsValid() && r.Contains(s.Gateway) {
 			fault("range %s: contains the gateway %s", r, s.Gateway)
 		}
 	}

@@ -38,11 +38,6 @@ func FuzzDHCPv4(f *testing.F) {
 				if _, ok := e.subnetOf(l.Address); !ok {
 					t.Fatalf("lease outside the networks: %v", l)
 				}
-				if line, err := appendRecord(nil, l); err != nil {
-					t.Fatal(err)
-				} else if back, _, n, _ := parseLog(line); n != 1 || back[0].Address != l.Address || back[0].Client != l.Client {
-					t.Fatalf("log has %v for %v", back, l)
-				}
 			}
 			if d.Reply == nil {
 				continue
@@ -58,36 +53,6 @@ func FuzzDHCPv4(f *testing.F) {
 				t.Fatal("the proxy gives an address")
 			}
 			check(t, d.Reply)
-		}
-	})
-}
-
-// FuzzLeaseLog reads what a disk may hold: it never fails, and what it keeps is kept by the next reading too.
-func FuzzLeaseLog(f *testing.F) {
-	line, err := appendRecord(nil, lease(1, start))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(line)
-	f.Add(append(line, line[:len(line)-3]...))
-	f.Add([]byte("00000000 {}\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		leases, whole, records, _ := parseLog(data)
-		if whole > len(data) || records < len(leases) {
-			t.Fatalf("%d of %d bytes, %d records, %d leases", whole, len(data), records, len(leases))
-		}
-		again, rest, count, _ := parseLog(data[:whole])
-		if rest != whole || count != records || len(again) != len(leases) {
-			t.Fatalf("read again: %d bytes and %d leases, were %d and %d", rest, len(again), whole, len(leases))
-		}
-		for _, l := range leases {
-			line, err := appendRecord(nil, l)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if back, _, n, _ := parseLog(line); n != 1 || back[0].Address != l.Address || back[0].Client != l.Client || !back[0].Expires.Equal(l.Expires) {
-				t.Fatalf("%v comes back as %v", l, back)
-			}
 		}
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-io/slipway/services/dhcp/lease"
 )
 
 const queueLimit = 1024
@@ -29,7 +31,7 @@ type Server struct {
 	proxy  *proxy     // in mode proxy, where there is no engine and no lease log
 	mu     sync.Mutex // guards engine and leases
 	engine *engine
-	leases *leaseLog
+	leases *lease.Log
 	said   said // of the worker only
 }
 
@@ -87,11 +89,11 @@ func (s *Server) open() error {
 	if s.engine == nil {
 		return nil
 	}
-	file, leases, fixed, err := openLog(s.cfg.Dir, s.cfg.Interface)
+	file, leases, fixed, err := lease.Open(s.cfg.Dir, s.cfg.Interface)
 	if err != nil {
 		return err
 	}
-	if fixed != (repair{}) {
+	if fixed != (lease.Repair{}) {
 		s.log.Warn("lease log repaired", "cutBytes", fixed.Cut, "skippedRecords", fixed.Skipped)
 	}
 	s.leases = file
@@ -135,7 +137,7 @@ func (s *Server) Leases() []Lease {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.engine.leases.leases()
+	return s.engine.leases.Leases()
 }
 
 func (s *Server) activeLeases() (n int) {
@@ -169,7 +171,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := group.Wait()
 	closed := s.wire.packet.Close()
 	if s.leases != nil {
-		closed = errors.Join(closed, s.leases.close())
+		closed = errors.Join(closed, s.leases.Close())
 	}
 	if closed != nil {
 		return fmt.Errorf("dhcp on %s: close: %w", s.cfg.Interface, closed)
@@ -233,8 +235,8 @@ func (s *Server) receive(socket *net.UDPConn, packets *queue, boot bool) error {
 // unanswered: the client asks again. The error is that of a log that takes nothing more.
 func (s *Server) answer(batch []arrival) error {
 	decisions, err := s.decide(batch)
-	if s.leases != nil && s.leases.broken != nil {
-		return s.leases.broken
+	if s.leases != nil && s.leases.Broken() != nil {
+		return s.leases.Broken()
 	}
 	if err != nil {
 		s.metrics.failed.Add(float64(len(batch)))
@@ -281,14 +283,11 @@ func (s *Server) decide(batch []arrival) ([]Decision, error) {
 	if len(records) == 0 {
 		return decisions, nil
 	}
-	if err := s.leases.append(records); err != nil {
+	if err := s.leases.Append(records); err != nil {
 		return decisions, err
 	}
-	if s.leases.wantsCompaction(len(s.engine.leases.byAddr)) {
-		if err := s.leases.compact(s.engine.leases.leases()); err != nil {
-			s.leases.records = 0 // not again with the next packet
-			s.log.Warn("lease log stays as long as it is", "err", err)
-		}
+	if err := s.leases.Tidy(s.engine.leases); err != nil {
+		s.log.Warn("lease log stays as long as it is", "err", err)
 	}
 	return decisions, nil
 }

@@ -1,4 +1,4 @@
-package dhcp
+package lease
 
 import (
 	"bytes"
@@ -22,8 +22,8 @@ type record struct {
 	Expires  time.Time  `json:"expires"`
 }
 
-// leaseLog is the append-only file of one interface's leases. The last record of an address counts.
-type leaseLog struct {
+// Log is the append-only file of one interface's leases. The last record of an address counts.
+type Log struct {
 	path    string
 	file    *os.File
 	records int   // in the file
@@ -31,32 +31,33 @@ type leaseLog struct {
 	broken  error // why the file can take nothing more
 }
 
-// repair is what was wrong with a log when it was opened.
-type repair struct {
+// Repair is what was wrong with a log when it was opened.
+type Repair struct {
 	Cut     int64 // bytes of an unfinished record at the end, removed
 	Skipped int   // records inside that were damaged
 }
 
 const compactAt = 4096 // records before compaction is thought about
 
-func openLog(dir, name string) (*leaseLog, []Lease, repair, error) {
+// Open reads the log of that name in the directory, which is made if need be, and mends what a crash left.
+func Open(dir, name string) (*Log, []Lease, Repair, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, repair{}, fmt.Errorf("make lease directory: %w", err)
+		return nil, nil, Repair{}, fmt.Errorf("make lease directory: %w", err)
 	}
 	path := filepath.Join(dir, name+".log")
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, repair{}, fmt.Errorf("read lease log: %w", err)
+		return nil, nil, Repair{}, fmt.Errorf("read lease log: %w", err)
 	}
 	leases, whole, records, skipped := parseLog(data)
-	fixed := repair{Cut: int64(len(data) - whole), Skipped: skipped}
+	fixed := Repair{Cut: int64(len(data) - whole), Skipped: skipped}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, nil, repair{}, fmt.Errorf("open lease log: %w", err)
+		return nil, nil, Repair{}, fmt.Errorf("open lease log: %w", err)
 	}
-	l := &leaseLog{path: path, file: file, records: records, size: int64(whole)}
+	l := &Log{path: path, file: file, records: records, size: int64(whole)}
 	if err := l.settle(); err != nil {
-		return nil, nil, repair{}, errors.Join(err, file.Close())
+		return nil, nil, Repair{}, errors.Join(err, file.Close())
 	}
 	return l, leases, fixed, nil
 }
@@ -96,7 +97,7 @@ func parseRecord(line []byte) (Lease, bool) {
 		return Lease{}, false
 	}
 	var r record
-	if err := json.Unmarshal(line[9:], &r); err != nil || !r.Address.Is4() {
+	if err := json.Unmarshal(line[9:], &r); err != nil || !r.Address.IsValid() || r.Address.Zone() != "" {
 		return Lease{}, false
 	}
 	return Lease(r), true
@@ -112,7 +113,7 @@ func appendRecord(b []byte, l Lease) ([]byte, error) {
 }
 
 // settle cuts what is not whole and leaves the file ready to append.
-func (l *leaseLog) settle() error {
+func (l *Log) settle() error {
 	if err := l.file.Truncate(l.size); err != nil {
 		return fmt.Errorf("repair lease log: %w", err)
 	}
@@ -125,9 +126,9 @@ func (l *leaseLog) settle() error {
 	return syncDir(filepath.Dir(l.path))
 }
 
-// append returns when all records are on disk. After a write that went wrong half a record may stand in the file, so it is
+// Append returns when all records are on disk. After a write that went wrong half a record may stand in the file, so it is
 // cut off before anything follows; after a sync that went wrong nobody knows what the disk has, so nothing follows.
-func (l *leaseLog) append(leases []Lease) error {
+func (l *Log) Append(leases []Lease) error {
 	if l.broken != nil {
 		return l.broken
 	}
@@ -153,12 +154,28 @@ func (l *leaseLog) append(leases []Lease) error {
 	return nil
 }
 
-func (l *leaseLog) wantsCompaction(leases int) bool {
+// Broken says why the log can take nothing more; nil while it can.
+func (l *Log) Broken() error { return l.broken }
+
+func (l *Log) wantsCompaction(leases int) bool {
 	return l.records >= compactAt && l.records > 4*leases
 }
 
+// Tidy replaces a file that has become long for the table by one with a record per lease. After an error the log goes on
+// as long as it is.
+func (l *Log) Tidy(t *Table) error {
+	if !l.wantsCompaction(len(t.byAddr)) {
+		return nil
+	}
+	err := l.compact(t.Leases())
+	if err != nil {
+		l.records = 0 // not again with the next packet
+	}
+	return err
+}
+
 // compact replaces the file by one with a record per lease.
-func (l *leaseLog) compact(leases []Lease) error {
+func (l *Log) compact(leases []Lease) error {
 	var b []byte
 	var err error
 	for _, lease := range leases {
@@ -188,7 +205,8 @@ func (l *leaseLog) compact(leases []Lease) error {
 	return nil
 }
 
-func (l *leaseLog) close() error { return l.file.Close() }
+// Close ends it.
+func (l *Log) Close() error { return l.file.Close() }
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -1,174 +1,121 @@
-// Package registry is the site's embedded OCI registry: hosts pull from it without a password, only this process pushes into it.
+// Package registry is the site's embedded OCI registry: distribution-spec over HTTP and a Go API, on one store of content that all repositories share.
 package registry
 
 import (
-	"encoding/json"
+	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net/http"
-	"os"
-	"path"
-	"path/filepath"
-	"strings"
-
-	"github.com/olareg/olareg"
-	"github.com/olareg/olareg/config"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
 const (
-	// maxPulls bounds the requests that are answered at once; a client that is turned away comes back.
-	maxPulls = 256
+	defaultMinFree = 256 << 20
+	defaultGrace   = 2 * time.Hour
+	defaultExpiry  = 24 * time.Hour
+	collectEvery   = 15 * time.Minute
+
+	// maxRequests and maxPushes bound the requests that are answered at once, and those of them that bring content;
+	// a client that is turned away comes back.
+	maxRequests = 1024
+	maxPushes   = 128
 	// maxPath is far above what repository names (255) and digests need.
-	maxPath = 512
-	// maxManifest is the size that other registries accept as well.
-	maxManifest = 4 << 20
+	maxPath = 1024
 )
 
-// Config says where the registry keeps its content.
+// Config says where the registry keeps its content, and how long what nobody asked to keep.
 type Config struct {
 	Dir string
-	Log *slog.Logger
+	// MinFree bytes of the disk are left to others: pushes end before. 256 MiB when 0.
+	MinFree int64
+	// Grace is how long a blob without a manifest outlives the last step of the push that brought it; 2 h when 0.
+	Grace time.Duration
+	// UploadExpiry is how long an upload may wait for its next part; 24 h when 0.
+	UploadExpiry time.Duration
+	Log          *slog.Logger
 }
 
-// Registry serves OCI images from a directory that has an OCI layout per repository.
+// Registry stores and serves OCI images. One process at a time has a directory open.
 type Registry struct {
-	dir    string
-	log    *slog.Logger
-	store  *olareg.Server
-	serve  http.Handler
-	pulls  chan struct{}
-	writer http.RoundTripper
+	disk      *disk
+	index     *index
+	transfers transfers
+	log       *slog.Logger
+	grace     time.Duration
+	expiry    time.Duration
+	started   time.Time
+	now       func() time.Time
+	pieces    sync.Pool
+
+	access   atomic.Pointer[access]
+	key      []byte // of tokens: they end with the process
+	requests chan struct{}
+	pushes   chan struct{}
+	checks   chan struct{} // of passwords
 }
 
-// New returns a registry on the directory, which appears with the first image.
-func New(c Config) *Registry {
-	log := c.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	allowed := true
-	var conf config.Config
-	conf.Log = log
-	conf.Storage.StoreType = config.StoreDir
-	conf.Storage.RootDir = c.Dir
-	conf.Storage.GC.Frequency = -1 // content leaves by decision, never by age
-	conf.Storage.GC.GracePeriod = -1
-	conf.API.Manifest.Limit = maxManifest
-	conf.API.DeleteEnabled = &allowed // in-process only: replaces content that does not match its digest
-	conf.API.Blob.DeleteEnabled = &allowed
-	store := olareg.New(conf)
-	serve := anyManifest(&opener{next: store})
-	return &Registry{
-		dir:    c.Dir,
-		log:    log,
-		store:  store,
-		serve:  serve,
-		pulls:  make(chan struct{}, maxPulls),
-		writer: inProcess{handler: serve},
-	}
+// Open reads what the directory holds, and makes it when it is not there. Nobody may push and everybody may pull until Allow says otherwise.
+func Open(c Config) (*Registry, error) {
+	return open(c, time.Now)
 }
 
-// Handler answers the network: the pull half of the distribution API, anonymously. It refuses every change.
-func (r *Registry) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if (req.Method != http.MethodGet && req.Method != http.MethodHead) || strings.Contains(req.URL.Path, "/blobs/uploads") {
-			r.log.Warn("push refused", "method", req.Method, "path", req.URL.Path, "remote", req.RemoteAddr)
-			refuse(w, http.StatusForbidden, "DENIED", "this registry is read-only over the network: the appliance imports its content")
-			return
-		}
+func open(c Config, now func() time.Time) (*Registry, error) {
+	d, err := openDisk(c.Dir, orElse(c.MinFree, defaultMinFree))
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{
+		disk: d, index: newIndex(), transfers: transfers{byID: map[string]*transfer{}},
+		log: c.Log, grace: orElse(c.Grace, defaultGrace), expiry: orElse(c.UploadExpiry, defaultExpiry), now: now, started: now(),
+		requests: make(chan struct{}, maxRequests), pushes: make(chan struct{}, maxPushes), checks: make(chan struct{}, maxChecks),
+		key: make([]byte, 32),
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.pieces.New = func() any { piece := make([]byte, pieceSize); return &piece }
+	rand.Read(r.key)
+	r.Allow(Access{Anonymous: true})
+	if err := r.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open registry %s: %w", c.Dir, err), d.close())
+	}
+	return r, nil
+}
+
+// orElse is value, or other when value is 0.
+func orElse[T int64 | time.Duration](value, other T) T {
+	if value == 0 {
+		return other
+	}
+	return value
+}
+
+// Run collects what nobody needs any more, and ends uploads that nobody continues, until ctx ends.
+func (r *Registry) Run(ctx context.Context) error {
+	ticker := time.NewTicker(collectEvery)
+	defer ticker.Stop()
+	for {
 		select {
-		case r.pulls <- struct{}{}:
-			defer func() { <-r.pulls }()
-		default:
-			w.Header().Set("Retry-After", "1")
-			refuse(w, http.StatusTooManyRequests, "TOOMANYREQUESTS", "the registry answers as many requests as it can")
-			return
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
-		if !r.known(req.URL.Path) {
-			refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "the registry has no such repository")
-			return
+		if err := r.expire(); err != nil {
+			r.log.Warn("expired uploads are not removed", "err", err)
 		}
-		r.serve.ServeHTTP(w, req)
-	})
+		if _, err := r.Collect(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("garbage is not collected", "err", err)
+		}
+	}
 }
 
-// Transport reaches the registry without a network, with the right to push; the host in the request does not matter.
-func (r *Registry) Transport() http.RoundTripper { return r.writer }
-
-// Close ends the registry, once those who use its handler and transport have stopped.
+// Close ends the registry, once those who use it have stopped.
 func (r *Registry) Close() error {
-	if err := r.store.Close(); err != nil {
+	if err := r.disk.close(); err != nil {
 		return fmt.Errorf("close registry: %w", err)
 	}
 	return nil
-}
-
-// known keeps names that nobody pushed away from the store, which remembers each repository that it was ever asked for.
-func (r *Registry) known(urlPath string) bool {
-	if len(urlPath) > maxPath {
-		return false
-	}
-	clean := strings.TrimPrefix(path.Clean("/"+urlPath), "/v2")
-	if clean == "" {
-		return true
-	}
-	end := 0
-	for _, part := range []string{"/manifests/", "/blobs/", "/tags/", "/referrers/"} {
-		end = max(end, strings.LastIndex(clean, part))
-	}
-	repository := strings.TrimPrefix(clean[:end], "/")
-	if !fs.ValidPath(repository) || repository == "" || repository == "." {
-		return false
-	}
-	root, err := os.OpenRoot(r.dir)
-	if err != nil {
-		return false
-	}
-	defer root.Close()
-	_, err = root.Stat(filepath.Join(repository, "index.json"))
-	return err == nil
-}
-
-// Sync makes a repository's content outlive a loss of power: the store itself leaves that to the kernel.
-func (r *Registry) Sync(repository string) error {
-	if !fs.ValidPath(repository) {
-		return fmt.Errorf("sync repository %q: not a repository name", repository)
-	}
-	err := filepath.WalkDir(filepath.Join(r.dir, repository), func(name string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return syncPath(name)
-	})
-	if err != nil {
-		return fmt.Errorf("sync repository %s: %w", repository, err)
-	}
-	for dir := filepath.Join(r.dir, path.Dir(repository)); strings.HasPrefix(dir, r.dir); dir = filepath.Dir(dir) {
-		if err := syncPath(dir); err != nil {
-			return fmt.Errorf("sync repository %s: %w", repository, err)
-		}
-	}
-	return nil
-}
-
-func syncPath(name string) error {
-	file, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return file.Sync()
-}
-
-func refuse(w http.ResponseWriter, status int, code, message string) {
-	type problem struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	w.WriteHeader(status)
-	// A client that has gone needs no answer.
-	_ = json.NewEncoder(w).Encode(map[string][]problem{"errors": {{Code: code, Message: message}}})
 }

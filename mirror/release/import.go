@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -15,8 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/partial"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-io/slipway/mirror/registry"
 )
 
 // refName is the annotation of an image in the layout's index: <component>:<release version>.
@@ -24,7 +23,7 @@ const refName = "org.opencontainers.image.ref.name"
 
 // Import brings the releases of an OCI layout directory into the registry and returns them. Content that is there and whole is left alone,
 // content that is damaged is replaced; a release appears only after its components.
-func Import(ctx context.Context, layoutDir string, reg Registry, log *slog.Logger) ([]Release, error) {
+func Import(ctx context.Context, layoutDir string, reg *registry.Registry, log *slog.Logger) ([]Release, error) {
 	releases, err := runImport(ctx, layoutDir, reg, log)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", layoutDir, err)
@@ -32,7 +31,7 @@ func Import(ctx context.Context, layoutDir string, reg Registry, log *slog.Logge
 	return releases, nil
 }
 
-func runImport(ctx context.Context, layoutDir string, reg Registry, log *slog.Logger) ([]Release, error) {
+func runImport(ctx context.Context, layoutDir string, reg *registry.Registry, log *slog.Logger) ([]Release, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -44,12 +43,7 @@ func runImport(ctx context.Context, layoutDir string, reg Registry, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	pusher, err := remote.NewPusher(remote.WithTransport(reg.Transport()),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1})) // no network, so nothing gets better by waiting
-	if err != nil {
-		return nil, fmt.Errorf("prepare import: %w", err)
-	}
-	i := importer{dir: dir, registry: reg, pusher: pusher, source: newSource(reg.Transport()), log: log}
+	i := importer{dir: dir, registry: reg, source: source{registry: reg}, log: log}
 	for _, entry := range append(components, releases...) {
 		if err := i.image(ctx, entry); err != nil {
 			return nil, fmt.Errorf("image %s: %w", entry.tag.RepositoryStr()+":"+entry.tag.TagStr(), err)
@@ -98,68 +92,83 @@ func entries(dir layout.Path) (components, releases []entry, err error) {
 
 type importer struct {
 	dir      layout.Path
-	registry Registry
-	pusher   *remote.Pusher
+	registry *registry.Registry
 	source   source
 	log      *slog.Logger
 }
 
 func (i importer) image(ctx context.Context, e entry) error {
 	start := time.Now()
-	manifest, err := i.manifest(e.digest)
+	raw, manifest, err := i.manifest(e.digest)
 	if err != nil {
 		return err
 	}
-	repo := e.tag.Repository
-	var missing int64
-	for _, blob := range i.blobs(manifest, e.digest) {
-		whole, err := i.whole(ctx, repo, blob)
+	missing, size, err := i.missing(ctx, manifest)
+	if err != nil {
+		return err
+	}
+	if _, current, err := i.source.manifest(e.tag); err == nil && current == e.digest && len(missing) == 0 {
+		return nil
+	}
+	repo := e.tag.RepositoryStr()
+	for _, blob := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
+		if missing[blob.Digest] {
+			err = i.copy(ctx, repo, blob)
+		} else {
+			err = i.registry.Hold(repo, blob.Digest.String())
+		}
 		if err != nil {
 			return err
 		}
-		if !whole {
-			missing += blob.Size
-		}
+		delete(missing, blob.Digest) // the same layer twice is brought once
 	}
-	if _, current, err := i.source.manifest(ctx, e.tag); err == nil && current == e.digest && missing == 0 {
-		return nil
-	}
-	if err := i.push(ctx, e, manifest); err != nil {
+	if _, err := i.registry.PutManifest(repo, string(manifest.MediaType), raw, e.tag.TagStr()); err != nil {
 		return err
 	}
-	i.log.Info("image imported", "image", repo.RepositoryStr()+":"+e.tag.TagStr(), "digest", e.digest.String(),
-		"bytes", missing, "duration", time.Since(start))
+	i.log.Info("image imported", "image", repo+":"+e.tag.TagStr(), "digest", e.digest.String(), "bytes", size, "duration", time.Since(start))
 	return nil
 }
 
 // manifest reads an image's manifest from the layout and checks it.
-func (i importer) manifest(digest v1.Hash) (*v1.Manifest, error) {
+func (i importer) manifest(digest v1.Hash) ([]byte, *v1.Manifest, error) {
 	raw, err := i.dir.Bytes(digest)
 	if err != nil {
-		return nil, fmt.Errorf("read manifest from layout: %w", err)
+		return nil, nil, fmt.Errorf("read manifest from layout: %w", err)
 	}
 	got, _, err := v1.SHA256(bytes.NewReader(raw))
 	if err != nil {
-		return nil, fmt.Errorf("hash manifest: %w", err)
+		return nil, nil, fmt.Errorf("hash manifest: %w", err)
 	}
 	if got != digest {
-		return nil, fmt.Errorf("%w: blob %s of the layout is %s; build or copy the layout again", ErrDigest, digest, got)
+		return nil, nil, fmt.Errorf("%w: blob %s of the layout is %s; build or copy the layout again", ErrDigest, digest, got)
 	}
-	return parseManifest(raw)
+	manifest, err := parseManifest(raw)
+	return raw, manifest, err
 }
 
-// blobs lists what the registry must hold for an image; the manifest itself last.
-func (i importer) blobs(manifest *v1.Manifest, digest v1.Hash) []v1.Descriptor {
-	blobs := append([]v1.Descriptor{manifest.Config}, manifest.Layers...)
-	if info, err := i.dir.Bytes(digest); err == nil {
-		blobs = append(blobs, v1.Descriptor{Digest: digest, Size: int64(len(info))})
+// missing reads what the registry has of an image, and returns what it has not, or has damaged.
+func (i importer) missing(ctx context.Context, manifest *v1.Manifest) (map[v1.Hash]bool, int64, error) {
+	missing := map[v1.Hash]bool{}
+	var size int64
+	for _, blob := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		whole, err := i.whole(blob)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !whole && !missing[blob.Digest] {
+			missing[blob.Digest] = true
+			size += blob.Size
+		}
 	}
-	return blobs
+	return missing, size, nil
 }
 
-// whole tells whether the registry has a blob, and takes one that is damaged away: pushes skip what exists.
-func (i importer) whole(ctx context.Context, repo name.Repository, blob v1.Descriptor) (bool, error) {
-	content, err := i.source.blob(ctx, repo, blob)
+// whole tells whether the registry has a blob as it should be.
+func (i importer) whole(blob v1.Descriptor) (bool, error) {
+	content, err := i.source.blob(blob)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -168,46 +177,15 @@ func (i importer) whole(ctx context.Context, repo name.Repository, blob v1.Descr
 	}
 	defer content.Close()
 	_, err = io.Copy(io.Discard, content)
-	if err == nil || !errors.Is(err, ErrDigest) {
-		return err == nil, err
+	if errors.Is(err, ErrDigest) {
+		i.log.Warn("damaged content in the registry is replaced", "digest", blob.Digest.String())
+		return false, nil
 	}
-	i.log.Warn("damaged content in the registry is replaced", "repository", repo.RepositoryStr(), "digest", blob.Digest.String())
-	return false, i.source.remove(ctx, repo, blob.Digest)
+	return err == nil, err
 }
 
-func (i importer) push(ctx context.Context, e entry, manifest *v1.Manifest) error {
-	image, err := i.dir.Image(e.digest)
-	if err != nil {
-		return fmt.Errorf("open image in layout: %w", err)
-	}
-	layers, err := image.Layers()
-	if err != nil {
-		return fmt.Errorf("open layers in layout: %w", err)
-	}
-	config, err := partial.ConfigLayer(image)
-	if err != nil {
-		return fmt.Errorf("open config in layout: %w", err)
-	}
-	for n, layer := range append([]v1.Layer{config}, layers...) {
-		if err := i.verify(append([]v1.Descriptor{manifest.Config}, manifest.Layers...)[n]); err != nil {
-			return err
-		}
-		if err := i.pusher.Upload(ctx, e.tag.Repository, layer); err != nil {
-			return fmt.Errorf("push blob: %w", err)
-		}
-	}
-	// Content first, then the name: after a loss of power, what has a manifest has its blobs.
-	if err := i.registry.Sync(e.tag.RepositoryStr()); err != nil {
-		return err
-	}
-	if err := i.pusher.Push(ctx, e.tag, image); err != nil {
-		return fmt.Errorf("push manifest: %w", err)
-	}
-	return i.registry.Sync(e.tag.RepositoryStr())
-}
-
-// verify checks a blob of the layout before it is pushed, to name the culprit.
-func (i importer) verify(blob v1.Descriptor) error {
+// copy brings a blob from the layout, from where an import that was killed stopped.
+func (i importer) copy(ctx context.Context, repo string, blob v1.Descriptor) (err error) {
 	content, err := i.dir.Blob(blob.Digest)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("blob %s is not in the layout: %w", blob.Digest, ErrInvalid)
@@ -216,14 +194,36 @@ func (i importer) verify(blob v1.Descriptor) error {
 		return fmt.Errorf("read blob %s from layout: %w", blob.Digest, err)
 	}
 	defer content.Close()
-	got, size, err := v1.SHA256(content)
+	w, err := i.registry.WriteBlob(repo, blob.Digest.String())
 	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if _, err := io.CopyN(io.Discard, content, w.Offset()); err != nil {
 		return fmt.Errorf("read blob %s from layout: %w", blob.Digest, err)
 	}
-	if got != blob.Digest || size != blob.Size {
-		return fmt.Errorf("%w: blob %s of the layout is %s; build or copy the layout again", ErrDigest, blob.Digest, got)
+	if _, err := io.Copy(w, stoppable{ctx, content}); err != nil {
+		return fmt.Errorf("copy blob %s from layout: %w", blob.Digest, err)
+	}
+	if err := w.Commit(); errors.Is(err, registry.ErrDigest) {
+		return fmt.Errorf("%w: blob %s of the layout: %w; build or copy the layout again", ErrDigest, blob.Digest, err)
+	} else if err != nil {
+		return fmt.Errorf("copy blob from layout: %w", err)
 	}
 	return nil
+}
+
+// stoppable ends a copy with its context.
+type stoppable struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (s stoppable) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Reader.Read(p)
 }
 
 // resolve reads the imported releases back, and makes sure that their components came with them.
@@ -246,22 +246,4 @@ func (i importer) resolve(ctx context.Context, imported []entry) ([]Release, err
 		releases = append(releases, *found)
 	}
 	return releases, nil
-}
-
-// remove takes a blob out of the registry.
-func (s source) remove(ctx context.Context, repo name.Repository, digest v1.Hash) error {
-	url := "https://" + Host + "/v2/" + repo.RepositoryStr() + "/blobs/" + digest.String()
-	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, url, nil)
-	if err != nil {
-		return fmt.Errorf("remove blob %s: %w", digest, err)
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("remove blob %s: %w", digest, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("remove blob %s: registry answers %s", digest, resp.Status)
-	}
-	return nil
 }

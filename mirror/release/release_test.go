@@ -48,7 +48,10 @@ func newFixture(t *testing.T) *fixture {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f.registry = registry.New(registry.Config{Dir: f.regDir})
+	f.registry, err = registry.Open(registry.Config{Dir: f.regDir})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { f.registry.Close() })
 	f.store = New(f.registry, filepath.Join(t.TempDir(), "content"), f.logger)
 	return f
@@ -160,7 +163,7 @@ func TestDamagedRegistryIsNoticedAndRepaired(t *testing.T) {
 	f := newFixture(t)
 	releases := f.run(t)
 	for _, blob := range []string{f.layer(t), f.etcd.Digest.Hex} {
-		tamper(t, filepath.Join(f.regDir, "release/etcd/blobs/sha256", blob))
+		tamper(t, filepath.Join(f.regDir, "blobs/sha256", blob[:2], blob))
 		_, err := f.store.Unpack(t.Context(), releases[0].Components["etcd"])
 		if !errors.Is(err, ErrDigest) || !strings.Contains(err.Error(), "sha256:"+blob) {
 			t.Errorf("unpack: %v, want ErrDigest naming %s", err, blob)

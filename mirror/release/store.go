@@ -7,19 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"path"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-)
 
-// Registry is the site's registry, reached in this process.
-type Registry interface {
-	Transport() http.RoundTripper
-	Sync(repository string) error
-}
+	"github.com/slipway-io/slipway/mirror/registry"
+)
 
 // Store resolves release images of the site's registry and unpacks images for processes that run on the appliance.
 type Store struct {
@@ -33,12 +27,12 @@ type Store struct {
 }
 
 // New returns a store that unpacks below dir.
-func New(reg Registry, dir string, log *slog.Logger) *Store {
+func New(reg *registry.Registry, dir string, log *slog.Logger) *Store {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Store{
-		source:  newSource(reg.Transport()),
+		source:  source{registry: reg},
 		dir:     dir,
 		log:     log,
 		limits:  limits{bytes: maxImageBytes, entries: maxImageEntries},
@@ -60,11 +54,11 @@ func (s *Store) resolve(ctx context.Context, ref string) (*Release, error) {
 	if err != nil {
 		return nil, err
 	}
-	manifest, digest, err := s.source.manifest(ctx, image)
+	manifest, digest, err := s.source.manifest(image)
 	if err != nil {
 		return nil, err
 	}
-	files, err := s.manifests(ctx, image.Context(), manifest.Layers)
+	files, err := s.manifests(ctx, manifest.Layers)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +84,7 @@ func (s *Store) LayerDigests(ctx context.Context, ref string) ([]string, error) 
 	if err != nil {
 		return nil, fmt.Errorf("list layers: %w", err)
 	}
-	manifest, _, err := s.source.manifest(ctx, image)
+	manifest, _, err := s.source.manifest(image)
 	if err != nil {
 		return nil, fmt.Errorf("list layers of %s: %w", ref, err)
 	}
@@ -102,10 +96,10 @@ func (s *Store) LayerDigests(ctx context.Context, ref string) ([]string, error) 
 }
 
 // manifests reads the two files that make an image a release; a later layer's file wins.
-func (s *Store) manifests(ctx context.Context, repo name.Repository, layers []v1.Descriptor) (map[string][]byte, error) {
+func (s *Store) manifests(ctx context.Context, layers []v1.Descriptor) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, layer := range layers {
-		err := s.readLayer(ctx, repo, layer, func(header *tar.Header, content io.Reader) error {
+		err := s.readLayer(ctx, layer, func(header *tar.Header, content io.Reader) error {
 			file := path.Clean(header.Name)
 			if header.Typeflag != tar.TypeReg || (file != referencesPath && file != metadataPath) {
 				return nil
@@ -122,8 +116,8 @@ func (s *Store) manifests(ctx context.Context, repo name.Repository, layers []v1
 }
 
 // readLayer walks a layer's entries and then makes sure that it was the right layer.
-func (s *Store) readLayer(ctx context.Context, repo name.Repository, layer v1.Descriptor, entry func(*tar.Header, io.Reader) error) error {
-	blob, err := s.source.blob(ctx, repo, layer)
+func (s *Store) readLayer(ctx context.Context, layer v1.Descriptor, entry func(*tar.Header, io.Reader) error) error {
+	blob, err := s.source.blob(layer)
 	if err != nil {
 		return err
 	}
@@ -136,7 +130,7 @@ func (s *Store) readLayer(ctx context.Context, repo name.Repository, layer v1.De
 		err = drained
 	}
 	if err != nil {
-		return fmt.Errorf("read layer %s of %s: %w", layer.Digest, repo.RepositoryStr(), err)
+		return fmt.Errorf("read layer %s: %w", layer.Digest, err)
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -84,7 +83,7 @@ func (s *Store) unpack(ctx context.Context, ref, dir string) error {
 	if err != nil {
 		return err
 	}
-	manifest, _, err := s.source.manifest(ctx, image)
+	manifest, _, err := s.source.manifest(image)
 	if err != nil {
 		return err
 	}
@@ -96,7 +95,7 @@ func (s *Store) unpack(ctx context.Context, ref, dir string) error {
 		return fmt.Errorf("create work folder: %w", err)
 	}
 	defer os.RemoveAll(work)
-	if err := s.extract(ctx, image.Context(), manifest.Layers, work); err != nil {
+	if err := s.extract(ctx, manifest.Layers, work); err != nil {
 		return err
 	}
 	if err := os.Chmod(work, 0o755); err != nil {
@@ -115,7 +114,7 @@ func (s *Store) unpack(ctx context.Context, ref, dir string) error {
 	return nil
 }
 
-func (s *Store) extract(ctx context.Context, repo name.Repository, layers []v1.Descriptor, dir string) error {
+func (s *Store) extract(ctx context.Context, layers []v1.Descriptor, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("open work folder: %w", err)
@@ -123,7 +122,7 @@ func (s *Store) extract(ctx context.Context, repo name.Repository, layers []v1.D
 	defer root.Close()
 	for _, layer := range layers {
 		x := extractor{root: root, written: map[string]bool{}}
-		err := s.readLayer(ctx, repo, layer, func(header *tar.Header, content io.Reader) error {
+		err := s.readLayer(ctx, layer, func(header *tar.Header, content io.Reader) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfsto
 	grub-pc-bin grub-efi-amd64-bin grub-common xorriso isolinux syslinux-common shim-signed grub-efi-amd64-signed cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod \
 	tftp-hpa atftp
 
-.PHONY: run test build unit integration e2e bench lint generate clean help packages release os
+.PHONY: run test build unit conformance integration e2e bench lint generate clean help packages release os
 
 help: ## Print the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -18,7 +18,7 @@ run: packages build ## Rehearse the main job on a virtual site; KEEP=dir keeps i
 	@release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
 	exec bin/rehearse -bin bin -release "$$release" -os "$$os" $(if $(KEEP),-keep $(KEEP)) $(if $(ONCE),-once)
 
-test: packages lint unit integration e2e ## Lint, unit, integration and end-to-end tests
+test: packages lint unit conformance integration e2e ## Lint, unit, conformance, integration and end-to-end tests
 
 build: ## Build the binaries into bin/
 	@mkdir -p bin
@@ -28,6 +28,10 @@ build: ## Build the binaries into bin/
 
 unit: ## Unit tests, with the race detector
 	go test -race ./...
+
+conformance: ## The distribution-spec's conformance suite against the registry, over HTTPS and both address families
+	@mkdir -p bin && cd test/conformance && go build -o ../../bin/conformance github.com/opencontainers/distribution-spec/conformance
+	SLIPWAY_CONFORMANCE=$(CURDIR)/bin/conformance go test -count 1 -v -run '^TestConformance$$' ./mirror/registry
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt: the files above want formatting'; exit 1; }

@@ -50,15 +50,9 @@ func open(ctx context.Context, config *api.Config, stateDir string, log *slog.Lo
 	if err := a.openPKI(); err != nil {
 		return nil, err
 	}
-	a.registry = registry.New(registry.Config{Dir: a.path("registry"), Log: log.With("service", "registry")})
-	for _, dir := range config.Releases {
-		releases, err := release.Import(ctx, dir, a.registry, log)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("import release from %s: %w", dir, err), a.registry.Close())
-		}
-		a.imported = append(a.imported, releases...)
+	if err := a.openRegistry(ctx); err != nil {
+		return nil, err
 	}
-	a.releases = release.New(a.registry, a.path("content"), log)
 	self, err := os.Executable()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("find own executable: %w", err), a.registry.Close())

@@ -135,8 +135,12 @@ func (a *appliance) listenWeb(ctx context.Context, metrics *prometheus.Registry,
 		return err
 	}
 	pull := web.Config{HTTPS: everywhere(a.config.Ports.Registry), TLS: registryTLS(a.serving.TLSConfig()), Log: a.log.With("front", "registry")}
-	return addFront(ctx, "registry", pull, []web.Route{{Pattern: "/v2/", Handler: a.registry.Handler()}}, group)
+	group.Add("registry store", a.registry.Run)
+	return addFront(ctx, "registry", pull, []web.Route{{Pattern: "/v2/", Handler: a.registry.Handler(), MaxBody: maxLayer}}, group)
 }
+
+// maxLayer bounds what one request may push: far more than any layer, and no more than a disk.
+const maxLayer = 1 << 40
 
 // registryTLS leaves HTTP/2 out: one slow puller must not hold the window of the others.
 func registryTLS(config *tls.Config) *tls.Config {

@@ -49,6 +49,9 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	if err := agents.Follow(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
+	if err := a.followRegistryUsers(ctx, mgr.GetCache()); err != nil {
+		return err
+	}
 	names, err := a.listenDNS(ctx, registry, group)
 	if err != nil {
 		return err

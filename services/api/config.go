@@ -20,6 +20,7 @@ type Config struct {
 	Interfaces map[string]Interface `json:"interfaces"`
 	DNS        DNS                  `json:"dns,omitempty"`
 	Ports      Ports                `json:"ports,omitempty"`
+	Registry   Registry             `json:"registry,omitempty"`
 	// Releases are OCI layout directories that are imported into the registry at start.
 	Releases []string `json:"releases,omitempty"`
 	// OSImages are directories with a machine OS (os.json, kernel, initrd, rootfs, disk).
@@ -45,6 +46,15 @@ type DNS struct {
 	// Forward lists upstream servers; none means that foreign names are refused.
 	Forward []netip.Addr `json:"forward,omitempty"`
 }
+
+// Registry is who may use the site's registry. Who may log in to it is in the Secret slipway-system/registry-users.
+type Registry struct {
+	// AnonymousPull lets everybody pull, which is the default.
+	AnonymousPull *bool `json:"anonymousPull,omitempty"`
+}
+
+// Anonymous tells whether everybody may pull.
+func (r Registry) Anonymous() bool { return r.AnonymousPull == nil || *r.AnonymousPull }
 
 // Ports that the appliance listens on; 0 takes the default.
 type Ports struct {

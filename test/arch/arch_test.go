@@ -43,7 +43,7 @@ var rules = []rule{
 var homes = map[string][]string{
 	"github.com/insomniacslk/dhcp":           {"services/dhcp"},
 	"github.com/miekg/dns":                   {"services/dns"},
-	"github.com/olareg/olareg":               {"mirror/registry"},
+	"golang.org/x/crypto/bcrypt":             {"mirror/registry"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},
 	"sigs.k8s.io/controller-runtime":         {"services/controllers", "services/api", "services/agentapi", "cmd/slipway", "test/", "assets/crds"},

@@ -26,7 +26,10 @@ func main() {
 
 func unpack(ctx context.Context, layout, to string) (err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	site := registry.New(registry.Config{Dir: filepath.Join(to, "registry"), Log: log})
+	site, err := registry.Open(registry.Config{Dir: filepath.Join(to, "registry"), Log: log})
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, site.Close()) }()
 	releases, err := release.Import(ctx, layout, site, log)
 	if err != nil {

@@ -4,8 +4,10 @@
 package boot
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -22,12 +24,26 @@ type way struct {
 	path    string
 	// architecture that its Agent must have.
 	architecture string
+	// shown has to be on the machine's console: that the firmware went this way and no other.
+	shown string
 }
 
 func ways() []way {
 	return []way{
-		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64"},
-		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64"},
+		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64", "iPXE"},
+		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64", "UEFI PXEv4"},
+		{&site.Machine{Name: "http", Firmware: site.UEFI, HTTPBoot: true}, "UEFI HTTP boot, iPXE", "x86_64", "UEFI HTTPv4"},
+		{&site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, "ProxyDHCP beside dnsmasq, TFTP, iPXE", "x86_64", "UEFI PXEv4"},
+	}
+}
+
+// proxied is the network that has a DHCP server already.
+const proxied = "site-proxy"
+
+func segments() []site.Segment {
+	return []site.Segment{
+		{Name: "site0", Addresses: site.Addresses(), DHCP: map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199"}},
+		{Name: proxied, Addresses: []netip.Prefix{netip.MustParsePrefix("10.88.0.2/24")}, DHCP: map[string]any{"mode": "proxy"}},
 	}
 }
 
@@ -39,12 +55,17 @@ func TestFirmware(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	config := site.Under()
+	config.Segments = segments()
 	all := ways()
 	for _, way := range all {
 		way.machine.MemoryMiB = 2048
 		config.Machines = append(config.Machines, way.machine)
 	}
 	opened, err := site.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = opened.ForeignDHCP(proxied, netip.MustParsePrefix("10.88.0.1/24"), [2]netip.Addr{netip.MustParseAddr("10.88.0.50"), netip.MustParseAddr("10.88.0.99")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +112,13 @@ func (w way) boot(t *testing.T, ctx context.Context, r *site.Rehearsal) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	console, err := os.ReadFile(w.machine.Console())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(console, []byte(w.shown)) {
+		t.Errorf("its console shows no %q: it came another way", w.shown)
 	}
 	r.Report.Say(w.machine.Name, "booted: firmware %s, %s, %s, %.0f s from power-on to Agent",
 		w.machine.Firmware, w.path, w.architecture, time.Since(start).Seconds())

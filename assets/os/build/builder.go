@@ -86,6 +86,7 @@ func (b *builder) build(ctx context.Context) error {
 		{"pack rootfs.img", b.squash},
 		{"pack initrd.img", b.initramfs},
 		{"make disk.img.zst", b.disk},
+		{"make live.iso", b.liveISO},
 		{"write os.json", b.manifest},
 	}
 	for _, s := range steps {
@@ -144,7 +145,7 @@ func checkTools() error {
 	for tool, pkg := range map[string]string{
 		"debootstrap": "debootstrap", "mksquashfs": "squashfs-tools", "mkfs.vfat": "dosfstools", "mcopy": "mtools",
 		"sgdisk": "gdisk", "grub-mkimage": "grub-common", "cpio": "cpio", "zstd": "zstd", "mkfs.ext4": "e2fsprogs",
-		"gcc": "gcc", "tar": "tar",
+		"gcc": "gcc", "tar": "tar", "xorriso": "xorriso",
 	} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, pkg)
@@ -152,7 +153,8 @@ func checkTools() error {
 	}
 	for file, pkg := range map[string]string{
 		grubBIOS + "/boot.img": "grub-pc-bin", grubEFI + "/normal.mod": "grub-efi-amd64-bin",
-		"/usr/include/blkid/blkid.h": "libblkid-dev",
+		"/usr/include/blkid/blkid.h": "libblkid-dev", isolinuxBinary: "isolinux", isolinuxCore: "syslinux-common",
+		shimSigned: "shim-signed", grubSigned: "grub-efi-amd64-signed",
 	} {
 		if _, err := os.Stat(file); err != nil {
 			missing = append(missing, pkg)

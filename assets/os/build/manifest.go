@@ -28,16 +28,26 @@ type manifest struct {
 	Initrd          file   `json:"initrd"`
 	Rootfs          file   `json:"rootfs"`
 	Disk            file   `json:"disk"`
+	ISO             file   `json:"iso"`
+}
+
+// version is Debian's with the recipe's.
+func (b *builder) version() (string, error) {
+	debian, err := os.ReadFile(filepath.Join(b.root, "etc/debian_version"))
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(debian)) + "-" + b.hash[:12], nil
 }
 
 func (b *builder) manifest(context.Context) error {
-	debian, err := os.ReadFile(filepath.Join(b.root, "etc/debian_version"))
+	version, err := b.version()
 	if err != nil {
 		return err
 	}
-	m := manifest{Version: strings.TrimSpace(string(debian)) + "-" + b.hash[:12], CPUArchitecture: "x86_64"}
+	m := manifest{Version: version, CPUArchitecture: "x86_64"}
 	for name, to := range map[string]*file{
-		"kernel": &m.Kernel, "initrd.img": &m.Initrd, "rootfs.img": &m.Rootfs, "disk.img.zst": &m.Disk,
+		"kernel": &m.Kernel, "initrd.img": &m.Initrd, "rootfs.img": &m.Rootfs, "disk.img.zst": &m.Disk, "live.iso": &m.ISO,
 	} {
 		to.File = name
 		if to.SHA256, to.Size, err = digestFile(filepath.Join(b.out, name)); err != nil {

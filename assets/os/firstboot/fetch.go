@@ -41,12 +41,14 @@ func (f *fetch) run(ctx context.Context) error {
 		f.firstWait, f.maxWait, f.stall = time.Second, 30*time.Second, 30*time.Second
 	}
 	// As with CoreOS, the server's name is not checked: the digest came with the initramfs.
-	f.client = &http.Client{Transport: &http.Transport{
+	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		TLSClientConfig:       &tls.Config{InsecureSkipVerify: true},
 		ResponseHeaderTimeout: f.stall,
 		DisableCompression:    true,
-	}}
+	}
+	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/"))) // a CD or a USB stick
+	f.client = &http.Client{Transport: transport}
 	defer f.client.CloseIdleConnections()
 	file, err := os.OpenFile(f.out, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -115,6 +115,9 @@ func (d diskImages) Disk(ctx context.Context, arch, version string) (agentapi.Di
 	if err != nil {
 		return agentapi.Disk{}, err
 	}
+	if system.Disk.Artifact == nil {
+		return agentapi.Disk{}, fmt.Errorf("machine OS %s for %s has no disk image: it is a live ISO alone", system.Version, arch)
+	}
 	return agentapi.Disk{
 		URL:              d.appliance.servicesAt(d.service.Reached(ctx)) + "/boot-artifacts/disk?arch=" + system.CPUArchitecture + "&version=" + system.Version,
 		SHA256:           system.Disk.UncompressedSHA256,
@@ -131,6 +134,15 @@ func (d diskImages) Version(arch, want string) (string, error) {
 		return "", err
 	}
 	return system.Version, nil
+}
+
+// ISO implements infraenv.Images.
+func (d diskImages) ISO(ctx context.Context, env *agentv1beta1.InfraEnv, arch, version, kind string) (bool, error) {
+	system, err := d.system(arch, version)
+	if err != nil || system.ISO == nil {
+		return false, err
+	}
+	return true, d.service.CheckISO(ctx, env, version, arch, kind)
 }
 
 func (d diskImages) system(arch, version string) (*image.OS, error) {

@@ -9,6 +9,9 @@ const (
 	InfraEnvLabel = "infraenvs.agent-install.openshift.io"
 	// ImageAnnotation on an InfraEnv is another value whenever its images are others (written by the InfraEnv controller alone).
 	ImageAnnotation = "slipway.io/image-generation"
+	// ImageTypeAnnotation on an InfraEnv is full-iso or minimal-iso: what status.isoDownloadURL has. The served version of the API has
+	// no spec.imageType.
+	ImageTypeAnnotation = "slipway.io/image-type"
 	// TokenSecretLabel marks the Secrets with the Ignition token of a NodePool; the value is the NodePool's name.
 	TokenSecretLabel = "hypershift.openshift.io/ignition-token-for"
 	// HostedClusterAnnotation on an object in a control plane namespace is <namespace>/<name> of its HostedCluster.

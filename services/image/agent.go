@@ -49,4 +49,4 @@ func readAgent(ctx context.Context, root *os.Root, name string) (*Agent, error) 
 func (a *Agent) Hash() string { return "sha256-" + a.SHA256 }
 
 // Close ends the use of the file.
-func (a *Agent) Close() error { return a.root.Close() }
+func (a *Agent) Close() error { return errors.Join(a.close(), a.root.Close()) }

@@ -1,14 +1,12 @@
 package image
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"time"
 
-	"github.com/openshift/assisted-service/api/v1beta1"
+	"github.com/slipway-io/slipway/services/image/iso"
 )
 
 // artifact answers /boot-artifacts/{kernel,rootfs,disk,agent}: content without secrets, for everybody.
@@ -39,14 +37,14 @@ func (s *Service) artifact(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, fmt.Sprintf("there is no OS image %s for %s", version, image.CPUArchitecture))
 		return
 	}
-	s.serve(w, r, found, kind)
+	s.serve(w, r, content{view: iso.Join(found.span()), base: found, kind: kind, tag: `"` + found.identity() + `"`, modified: found.modified()})
 }
 
-// wanted gives the OS image that a query asks for; one without files when there is none.
+// wanted gives the OS image that a path or a query asks for; one without files when there is none.
 func (s *Service) wanted(r *http.Request) (*OS, string, error) {
 	query := r.URL.Query()
-	architecture, archErr := parseArchitecture(query.Get("arch"))
-	version, versionErr := parseVersion(query.Get("version"))
+	architecture, archErr := parseArchitecture(cmp.Or(r.PathValue("arch"), query.Get("arch")))
+	version, versionErr := parseVersion(cmp.Or(r.PathValue("version"), query.Get("version")))
 	if err := errors.Join(archErr, versionErr); err != nil {
 		return nil, "", err
 	}
@@ -54,22 +52,6 @@ func (s *Service) wanted(r *http.Request) (*OS, string, error) {
 		return image, version, nil
 	}
 	return &OS{CPUArchitecture: architecture}, version, nil
-}
-
-func (s *Service) serve(w http.ResponseWriter, r *http.Request, artifact *Artifact, kind string) {
-	f, err := artifact.open(r.Context())
-	if err != nil {
-		s.broken(w, r, fmt.Errorf("serve %s: %w", artifact.Name, err))
-		return
-	}
-	defer s.close(f)
-	header := w.Header()
-	header.Set("Content-Type", kind)
-	header.Set("ETag", `"`+artifact.SHA256+`"`)
-	// The address says version and name, not the content: it has to be asked for again.
-	header.Set("Cache-Control", "no-cache")
-	dropBadRange(r)
-	http.ServeContent(w, r, "", time.Unix(0, artifact.stamp.ModTime), f)
 }
 
 // initrd answers /images/{id}/pxe-initrd: the base, padded, the archive with config.ign, and the one with static networking.
@@ -87,43 +69,19 @@ func (s *Service) initrd(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, fmt.Sprintf("there is no OS image %s for %s", version, image.CPUArchitecture))
 		return
 	}
-	s.stream(w, r, infraEnv, image.Initrd)
-}
-
-func (s *Service) stream(w http.ResponseWriter, r *http.Request, infraEnv *v1beta1.InfraEnv, base *Artifact) {
 	over, err := s.overlays.of(r.Context(), infraEnv, s.Reached(r.Context()))
 	if err != nil {
 		s.broken(w, r, err)
 		return
 	}
-	f, err := base.open(r.Context())
-	if err != nil {
-		s.broken(w, r, fmt.Errorf("serve %s: %w", base.Name, err))
-		return
-	}
-	defer s.close(f)
-	header := w.Header()
-	header.Set("Content-Type", "application/octet-stream")
-	header.Set("ETag", over.etag(base))
-	header.Set("Cache-Control", "no-cache, private")
-	dropBadRange(r)
-	http.ServeContent(w, r, "", over.rendered, customised(f, base.Size, over))
+	s.serve(w, r, content{
+		view: customised(image.Initrd, over), base: image.Initrd, kind: "application/octet-stream",
+		tag: over.etag(image.Initrd), modified: over.rendered, private: true,
+	})
 }
 
 // customised is the initrd of an InfraEnv. Each archive starts at a multiple of four, or the kernel does not see it.
-func customised(base *os.File, size int64, over *overlay) *segments {
-	pad := padding(size)
-	return concatenate(
-		segment{base, size},
-		segment{bytes.NewReader(make([]byte, pad)), pad},
-		// An archive's length is a multiple of four.
-		segment{bytes.NewReader(over.archive), int64(len(over.archive))},
-		segment{bytes.NewReader(over.network), int64(len(over.network))},
-	)
-}
-
-func (s *Service) close(f *os.File) {
-	if err := f.Close(); err != nil {
-		s.config.Log.Warn("close artifact", "file", f.Name(), "err", err)
-	}
+func customised(base *Artifact, over *overlay) *iso.View {
+	data := func(content []byte) iso.Span { return iso.Span{Data: content, Length: int64(len(content))} }
+	return iso.Join(base.span(), iso.Span{Length: padding(base.Size)}, data(over.archive), data(over.network))
 }

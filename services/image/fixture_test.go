@@ -2,11 +2,13 @@ package image
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -37,6 +39,7 @@ type world struct {
 	decision Decision
 	failure  error
 	rendered int
+	noise    []byte // in the configuration
 	told     []netip.Addr
 	log      bytes.Buffer
 }
@@ -57,9 +60,32 @@ func (w *world) BootDecision(context.Context, net.HardwareAddr, string) (Decisio
 
 type tokens struct{}
 
-func (tokens) InfraEnv(string) string { return token1 }
-func (tokens) CheckInfraEnv(_, token string) bool {
-	return token == token1
+func (tokens) InfraEnv(id string) string {
+	if id == uid {
+		return token1
+	}
+	return "token-of-" + id
+}
+
+func (t tokens) CheckInfraEnv(id, token string) bool { return token == t.InfraEnv(id) }
+
+// liveISO is the header of a real CoreOS ISO.
+func liveISO(t *testing.T) []byte {
+	t.Helper()
+	f, err := os.Open("iso/testdata/embed-areas-2023-03.x86_64.iso.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	packed, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 func newWorld(t *testing.T) *world {
@@ -75,6 +101,10 @@ func newWorld(t *testing.T) *world {
 		if err := os.WriteFile(filepath.Join(w.dir, name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	w.files["live.iso"] = liveISO(t)
+	if err := os.WriteFile(filepath.Join(w.dir, "live.iso"), w.files["live.iso"], 0o644); err != nil {
+		t.Fatal(err)
 	}
 	w.describe(nil)
 	var err error
@@ -97,7 +127,8 @@ func newWorld(t *testing.T) *world {
 		Discovery: func(_ context.Context, infraEnv *v1beta1.InfraEnv, address netip.Addr) ([]byte, error) {
 			w.rendered++
 			w.told = append(w.told, address)
-			return fmt.Appendf(nil, `{"ignition":{"version":"3.4.0"},"generation":%d}`, infraEnv.Generation), nil
+			config := fmt.Appendf(nil, `{"ignition":{"version":"3.4.0"},"generation":%d}`, infraEnv.Generation)
+			return append(config, w.noise...), nil
 		},
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
@@ -118,6 +149,7 @@ func (w *world) describe(edit func(map[string]any)) {
 	description := map[string]any{
 		"version": "12.1", "cpuArchitecture": "x86_64",
 		"kernel": part("kernel"), "initrd": part("initrd.img"), "rootfs": part("rootfs.img"), "disk": disk,
+		"iso": part("live.iso"),
 	}
 	if edit != nil {
 		edit(description)

@@ -1,7 +1,7 @@
 // Package image has live ISO, initrd and PXE artifacts, customised while streaming.
 //
 // Nothing is copied per InfraEnv: an initrd is the base file and a small archive with the InfraEnv's config.ign, read one
-// after the other. The archive is rendered once per generation and address of the appliance, and a request keeps the one that it began with.
+// after the other; an ISO is the base with that archive and the kernel arguments laid over it. The archive is rendered once per generation and address of the appliance, and a request keeps the one that it began with.
 package image
 
 import (
@@ -69,6 +69,7 @@ type Config struct {
 
 // Service answers what machines ask for until their OS runs.
 type Service struct {
+	*systems
 	config   Config
 	overlays *overlays
 	asked    *asked
@@ -80,15 +81,13 @@ func New(config Config) (*Service, error) {
 	if len(config.Addresses) == 0 || config.HTTPPort <= 0 {
 		return nil, errors.New("image service: a site address and the HTTP port are needed")
 	}
-	seen := map[[2]string]bool{}
+	images := &systems{}
 	for _, os := range config.OSImages {
-		key := [2]string{os.Version, os.CPUArchitecture}
-		if seen[key] {
-			return nil, fmt.Errorf("image service: OS image %s for %s is there twice", os.Version, os.CPUArchitecture)
+		if err := images.Add(os); err != nil {
+			return nil, fmt.Errorf("image service: %w", err)
 		}
-		seen[key] = true
 	}
-	s := &Service{config: config, overlays: newOverlays(config), asked: newAsked(), mux: http.NewServeMux()}
+	s := &Service{systems: images, config: config, overlays: newOverlays(config), asked: newAsked(), mux: http.NewServeMux()}
 	for pattern, handler := range s.Routes() {
 		s.mux.Handle(pattern, handler)
 	}
@@ -101,22 +100,18 @@ func (s *Service) Routes() map[string]http.Handler {
 		"GET /boot.ipxe":              http.HandlerFunc(s.bootScript),
 		"GET /boot-artifacts/{name}":  http.HandlerFunc(s.artifact),
 		"GET /images/{id}/pxe-initrd": http.HandlerFunc(s.initrd),
+		"GET /images/{id}":            http.HandlerFunc(s.isoByQuery),
+
+		"GET /boot-artifacts/{version}/{arch}/{name}":                  http.HandlerFunc(s.artifact),
+		"GET /byid/{id}/{version}/{arch}/{file}":                       http.HandlerFunc(s.isoByPath),
+		"GET /byapikey/{api_key}/{version}/{arch}/{file}":              http.HandlerFunc(s.isoByPath),
+		"GET /bytoken/{token}/{version}/{arch}/{file}":                 http.HandlerFunc(s.isoByPath),
 		"GET /api/assisted-install/v2/infra-envs/{id}/downloads/files": http.HandlerFunc(s.download),
 	}
 }
 
 // ServeHTTP implements http.Handler with all routes.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
-
-// OS finds an OS image; an empty version means the default of the architecture.
-func (s *Service) OS(version, architecture string) (*OS, bool) {
-	for _, os := range s.config.OSImages {
-		if os.CPUArchitecture == architecture && (version == "" || os.Version == version) {
-			return os, true
-		}
-	}
-	return nil, false
-}
 
 // authorized gives the InfraEnv that the path names, if the asker has its token. Otherwise it has answered.
 func (s *Service) authorized(w http.ResponseWriter, r *http.Request) (*v1beta1.InfraEnv, bool) {

@@ -21,6 +21,7 @@ import (
 	"github.com/openshift/assisted-service/api/v1beta1"
 
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/image/iso"
 )
 
 const initrdPath = "/images/" + uid + "/pxe-initrd?arch=x86_64&version=12.1&api_key=" + token1
@@ -107,24 +108,29 @@ func TestInitrdRanges(t *testing.T) {
 }
 
 // The reader keeps the rules that Go's own test of readers and seekers checks.
-func TestSegments(t *testing.T) {
-	parts := func(texts ...string) *segments {
-		var all []segment
-		for _, text := range texts {
-			all = append(all, segment{strings.NewReader(text), int64(len(text))})
-		}
-		return concatenate(all...)
+func TestStream(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "base")
+	if err := os.WriteFile(base, []byte("0123456789"), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	for _, texts := range [][]string{{}, {""}, {"a"}, {"", "ab", "", "cde", ""}, {"abc", "\x00", "defghijk"}} {
-		if err := iotest.TestReader(parts(texts...), []byte(strings.Join(texts, ""))); err != nil {
-			t.Errorf("%q: %v", texts, err)
+	f, err := os.Open(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for want, spans := range map[string][]iso.Span{
+		"":              {},
+		"34\x00\x00ab7": {{FromBase: true, Offset: 3, Length: 2}, {Length: 2}, {Data: []byte("ab"), Length: 2}, {}, {FromBase: true, Offset: 7, Length: 1}},
+	} {
+		if err := iotest.TestReader(&stream{view: iso.Join(spans...), base: f}, []byte(want)); err != nil {
+			t.Errorf("%q: %v", want, err)
 		}
 	}
-	short := concatenate(segment{strings.NewReader("abc"), 5})
+	short := &stream{view: iso.Join(iso.Span{FromBase: true, Offset: 8, Length: 5}), base: f}
 	if _, err := io.ReadAll(short); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a part that is too short gives %v", err)
+		t.Errorf("a base that is too short gives %v", err)
 	}
-	if _, err := parts("a").Seek(-1, io.SeekStart); err == nil {
+	if _, err := short.Seek(-1, io.SeekStart); err == nil {
 		t.Error("seek before the start")
 	}
 }
@@ -136,12 +142,11 @@ func TestGenerations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := w.os.Initrd.open(t.Context())
+	f, err := w.os.Initrd.shared(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = f.Close() }()
-	running := customised(f, w.os.Initrd.Size, over)
+	running := &stream{view: customised(w.os.Initrd, over), base: f}
 	half := make([]byte, 10_000)
 	if _, err := io.ReadFull(running, half); err != nil {
 		t.Fatal(err)
@@ -234,21 +239,22 @@ func TestBootArtifacts(t *testing.T) {
 		t.Errorf("agent hash %s", agent.Hash())
 	}
 	for path, status := range map[string]int{
-		"/boot-artifacts/kernel":                               200,
-		"/boot-artifacts/initrd":                               404,
-		"/boot-artifacts/kernel?version=99":                    404,
-		"/boot-artifacts/kernel?arch=s390x":                    404,
-		"/boot-artifacts/agent?arch=aarch64":                   404,
-		"/boot-artifacts/kernel?arch=vax":                      400,
-		"/boot-artifacts/kernel?version=../../etc":             400,
-		"/boot-artifacts/..%2f..%2fetc%2fpasswd":               404,
-		"/images/" + uid + "/pxe-initrd":                       401,
-		"/images/" + uid + "/pxe-initrd?api_key=x":             403,
-		"/images/not-a-uuid/pxe-initrd?api_key=x":              400,
-		initrdPath + "&arch=s390x":                             200,
-		strings.Replace(initrdPath, "12.1", "99", 1):           404,
-		strings.Replace(initrdPath, "x86_64", "vax", 1):        400,
-		strings.Replace(initrdPath, "5ab6ea6e", "00000000", 1): 404,
+		"/boot-artifacts/kernel":                                     200,
+		"/boot-artifacts/initrd":                                     404,
+		"/boot-artifacts/kernel?version=99":                          404,
+		"/boot-artifacts/kernel?arch=s390x":                          404,
+		"/boot-artifacts/agent?arch=aarch64":                         404,
+		"/boot-artifacts/kernel?arch=vax":                            400,
+		"/boot-artifacts/kernel?version=../../etc":                   400,
+		"/boot-artifacts/..%2f..%2fetc%2fpasswd":                     404,
+		"/images/" + uid + "/pxe-initrd":                             401,
+		"/images/" + uid + "/pxe-initrd?api_key=x":                   403,
+		"/images/not-a-uuid/pxe-initrd?api_key=x":                    400,
+		initrdPath + "&arch=s390x":                                   200,
+		strings.Replace(initrdPath, "12.1", "99", 1):                 404,
+		strings.Replace(initrdPath, "x86_64", "vax", 1):              400,
+		strings.Replace(initrdPath, "5ab6ea6e", "00000000", 1):       403,
+		"/images/" + other + "/pxe-initrd?api_key=token-of-" + other: 404,
 		"/api/assisted-install/v2/infra-envs/" + uid + "/downloads/files?file_name=x&api_key=" + token1:             400,
 		"/api/assisted-install/v2/infra-envs/" + uid + "/downloads/files?file_name=discovery.ign":                   401,
 		"/api/assisted-install/v2/infra-envs/" + uid + "/downloads/files?file_name=discovery.ign&api_key=" + token1: 200,
@@ -331,7 +337,7 @@ func TestVerify(t *testing.T) {
 	if err := changed.Verify(t.Context(), stamps, nil); !errors.Is(err, ErrDiffers) {
 		t.Errorf("got %v", err)
 	}
-	w.service.config.OSImages = []*OS{changed}
+	w.service.systems.all = []*OS{changed}
 	if response := w.ask("GET", "/boot-artifacts/kernel", ""); response.StatusCode != 503 {
 		t.Errorf("a wrong digest is served with %d", response.StatusCode)
 	}

@@ -2,16 +2,12 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
-	"sync"
 
 	"github.com/slipway-io/slipway/services/atomicfile"
 )
@@ -19,16 +15,19 @@ import (
 // descriptionFile says what an OS directory holds.
 const descriptionFile = "os.json"
 
-// ErrDiffers says that a file is not what its description says.
-var ErrDiffers = errors.New("file differs from its description")
-
-// OS is a machine OS: a directory with os.json, kernel, initrd, rootfs and disk image.
+// OS is a machine OS: a directory with os.json and a live ISO, or kernel, initrd, rootfs and disk image, or both.
 type OS struct {
 	Version, CPUArchitecture string
-	Kernel, Initrd, Rootfs   *Artifact
-	// Disk is the zstd-compressed raw image.
+	// OpenShiftVersion is empty for a system that belongs to none.
+	OpenShiftVersion string
+	// Kernel, Initrd and Rootfs are files, or parts of the ISO.
+	Kernel, Initrd, Rootfs *Artifact
+	// Disk is the zstd-compressed raw image. It has no Artifact where the live system brings its own.
 	Disk Disk
+	// ISO is nil where there is none.
+	ISO *Artifact
 
+	live *live
 	root *os.Root
 }
 
@@ -39,38 +38,22 @@ type Disk struct {
 	UncompressedSize   int64
 }
 
-// Artifact is one file whose digest is known.
-type Artifact struct {
-	// Name of the file within its directory.
-	Name, SHA256 string
-	Size         int64
-
-	root  *os.Root
-	stamp stamp
-
-	mu       sync.Mutex
-	verified bool
-}
-
-// stamp is what a file must still look like for its verification to hold.
-type stamp struct {
-	Size    int64  `json:"size"`
-	ModTime int64  `json:"modTime"` // nanoseconds since 1970
-	SHA256  string `json:"sha256"`
-}
-
 // description is os.json.
 type description struct {
-	Version         string `json:"version"`
-	CPUArchitecture string `json:"cpuArchitecture"`
-	Kernel          file   `json:"kernel"`
-	Initrd          file   `json:"initrd"`
-	Rootfs          file   `json:"rootfs"`
-	Disk            struct {
-		file
-		UncompressedSHA256 string `json:"uncompressedSha256"`
-		UncompressedSize   int64  `json:"uncompressedSize"`
-	} `json:"disk"`
+	Version          string `json:"version"`
+	OpenShiftVersion string `json:"openshiftVersion,omitempty"`
+	CPUArchitecture  string `json:"cpuArchitecture"`
+	Kernel           *file  `json:"kernel,omitempty"`
+	Initrd           *file  `json:"initrd,omitempty"`
+	Rootfs           *file  `json:"rootfs,omitempty"`
+	Disk             *disk  `json:"disk,omitempty"`
+	ISO              *file  `json:"iso,omitempty"`
+}
+
+type disk struct {
+	file
+	UncompressedSHA256 string `json:"uncompressedSha256"`
+	UncompressedSize   int64  `json:"uncompressedSize"`
 }
 
 type file struct {
@@ -113,20 +96,27 @@ func openOS(root *os.Root) (*OS, error) {
 	if err != nil || d.CPUArchitecture == "" {
 		return nil, fmt.Errorf("%s: cpuArchitecture %q is not known", descriptionFile, d.CPUArchitecture)
 	}
-	image := &OS{Version: d.Version, CPUArchitecture: architecture, root: root}
-	image.Disk.UncompressedSHA256, image.Disk.UncompressedSize = d.Disk.UncompressedSHA256, d.Disk.UncompressedSize
-	if !hexPattern.MatchString(d.Disk.UncompressedSHA256) || d.Disk.UncompressedSize <= 0 {
-		return nil, fmt.Errorf("%s: disk has no uncompressedSha256 or uncompressedSize", descriptionFile)
+	image := &OS{Version: d.Version, OpenShiftVersion: d.OpenShiftVersion, CPUArchitecture: architecture, root: root}
+	if err := image.openDisk(d.Disk); err != nil {
+		return nil, err
+	}
+	if d.ISO != nil {
+		if err := image.openISO(*d.ISO); err != nil {
+			return nil, fmt.Errorf("iso: %w", err)
+		}
 	}
 	for _, part := range []struct {
 		what string
-		file file
+		file *file
 		to   **Artifact
-	}{
-		{"kernel", d.Kernel, &image.Kernel}, {"initrd", d.Initrd, &image.Initrd},
-		{"rootfs", d.Rootfs, &image.Rootfs}, {"disk", d.Disk.file, &image.Disk.Artifact},
-	} {
-		artifact, err := openArtifact(root, part.file)
+	}{{"kernel", d.Kernel, &image.Kernel}, {"initrd", d.Initrd, &image.Initrd}, {"rootfs", d.Rootfs, &image.Rootfs}} {
+		if part.file == nil && image.ISO != nil {
+			continue // it lies in the ISO
+		}
+		if part.file == nil {
+			return nil, fmt.Errorf("%s: neither %s nor iso is there", descriptionFile, part.what)
+		}
+		artifact, err := openArtifact(root, *part.file)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", part.what, err)
 		}
@@ -135,30 +125,40 @@ func openOS(root *os.Root) (*OS, error) {
 	return image, nil
 }
 
-func openArtifact(root *os.Root, f file) (*Artifact, error) {
-	if f.File == "" || !hexPattern.MatchString(f.SHA256) {
-		return nil, fmt.Errorf("%s: file or sha256 is missing", descriptionFile)
+func (o *OS) openDisk(d *disk) error {
+	if d == nil {
+		return nil
 	}
-	info, err := root.Stat(f.File)
+	if !hexPattern.MatchString(d.UncompressedSHA256) || d.UncompressedSize <= 0 {
+		return fmt.Errorf("%s: disk has no uncompressedSha256 or uncompressedSize", descriptionFile)
+	}
+	artifact, err := openArtifact(o.root, d.file)
 	if err != nil {
-		return nil, fmt.Errorf("look at file: %w", err)
+		return fmt.Errorf("disk: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Size() != f.Size {
-		return nil, fmt.Errorf("%w: %s has %d bytes, not %d", ErrDiffers, f.File, info.Size(), f.Size)
-	}
-	return &Artifact{
-		Name: f.File, SHA256: f.SHA256, Size: f.Size, root: root,
-		stamp: stamp{Size: info.Size(), ModTime: info.ModTime().UnixNano(), SHA256: f.SHA256},
-	}, nil
+	o.Disk = Disk{artifact, d.UncompressedSHA256, d.UncompressedSize}
+	return nil
 }
 
-// Artifacts are the four files.
+// Artifacts are the files that there are.
 func (o *OS) Artifacts() []*Artifact {
-	return []*Artifact{o.Kernel, o.Initrd, o.Rootfs, o.Disk.Artifact}
+	var files []*Artifact
+	for _, artifact := range []*Artifact{o.Kernel, o.Initrd, o.Rootfs, o.Disk.Artifact, o.ISO} {
+		if artifact != nil && artifact.within == nil {
+			files = append(files, artifact)
+		}
+	}
+	return files
 }
 
 // Close ends the use of the directory.
-func (o *OS) Close() error { return o.root.Close() }
+func (o *OS) Close() error {
+	var faults []error
+	for _, artifact := range o.Artifacts() {
+		faults = append(faults, artifact.close())
+	}
+	return errors.Join(append(faults, o.root.Close())...)
+}
 
 // Verify reads every file once and compares digests, telling progress (may be nil) as bytes are read. What was verified
 // before and has kept its size and time since is taken from stamps, a file that Verify keeps.
@@ -181,79 +181,6 @@ func (o *OS) Verify(ctx context.Context, stamps string, progress func(file strin
 
 func (o *OS) key(artifact *Artifact) string {
 	return filepath.Join(o.root.Name(), artifact.Name)
-}
-
-// open gives the file at its beginning, verified: the first to ask waits for the check.
-func (a *Artifact) open(ctx context.Context) (*os.File, error) {
-	a.mu.Lock()
-	err := a.verifyLocked(ctx, nil)
-	a.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	f, err := a.openSame()
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-// openSame opens the file if it still looks as it did at the start.
-func (a *Artifact) openSame() (*os.File, error) {
-	f, err := a.root.Open(a.Name)
-	if err != nil {
-		return nil, fmt.Errorf("open artifact: %w", err)
-	}
-	info, err := f.Stat()
-	if err == nil && (info.Size() != a.stamp.Size || info.ModTime().UnixNano() != a.stamp.ModTime) {
-		err = fmt.Errorf("%w: %s was changed", ErrDiffers, a.Name)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-func (a *Artifact) verifyLocked(ctx context.Context, progress func(string, int64, int64)) error {
-	if a.verified {
-		return nil
-	}
-	f, err := a.openSame()
-	if err != nil {
-		return err
-	}
-	sum, err := digest(ctx, f, func(done int64) {
-		if progress != nil {
-			progress(a.Name, done, a.Size)
-		}
-	})
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("read %s: %w", a.Name, err)
-	}
-	if sum != a.SHA256 {
-		return fmt.Errorf("%w: %s has digest %s, not %s", ErrDiffers, a.Name, sum, a.SHA256)
-	}
-	a.verified = true
-	return nil
-}
-
-func digest(ctx context.Context, from io.Reader, progress func(done int64)) (string, error) {
-	hash := sha256.New()
-	var done int64
-	for {
-		if err := ctx.Err(); err != nil {
-			return "", err
-		}
-		n, err := io.CopyN(hash, from, 8<<20)
-		done += n
-		progress(done)
-		if errors.Is(err, io.EOF) {
-			return hex.EncodeToString(hash.Sum(nil)), nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
 }
 
 // readStamps takes a file that cannot be read for an empty one: then everything is verified again.

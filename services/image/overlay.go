@@ -18,7 +18,7 @@ import (
 const overlaysKept = 256
 
 // overlay is what an InfraEnv generation adds to the base initrd, for hosts that reach the appliance at one address.
-// It never changes.
+// It never changes; the ISOs in it are rendered when they are asked for.
 type overlay struct {
 	overlayKey
 	generation int64
@@ -28,6 +28,9 @@ type overlay struct {
 	network    []byte // cpio with static networking, nil when there is none
 	sum        string // identifies both archives
 	rendered   time.Time
+
+	mu   sync.Mutex
+	isos map[isoKey]*discovery
 }
 
 type overlayKey struct {
@@ -95,6 +98,6 @@ func (o *overlays) fill(ctx context.Context, made *overlay, infraEnv *v1beta1.In
 
 // etag is strong: the same tag means the same bytes.
 func (o *overlay) etag(base *Artifact) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s %d", base.SHA256, o.sum, o.uid, o.address, o.generation))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s %d", base.identity(), o.sum, o.uid, o.address, o.generation))
 	return `"` + hex.EncodeToString(sum[:16]) + `"`
 }

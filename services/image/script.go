@@ -31,7 +31,7 @@ func (s *Service) bootScript(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	base := s.base(r)
+	base := s.base(r.Context())
 	if asking.mac == nil && asking.uuid == "" {
 		writeScript(w, r, identify(base+ipxe.ScriptPath+"?mac=${netX/mac}&uuid=${uuid}&arch=${buildarch}"))
 		return
@@ -169,7 +169,7 @@ func (s *Service) infraEnvScript(w http.ResponseWriter, r *http.Request, infraEn
 		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	base := s.base(r)
+	base := s.base(r.Context())
 	if ordered && asking.mac == nil {
 		query := url.Values{
 			"file_name": {"ipxe-script"}, "ipxe_script_type": {"boot-order-control"},
@@ -245,8 +245,8 @@ func attach(w http.ResponseWriter, r *http.Request, name, kind string, content [
 
 // base is where the machine that asks reaches the plain front: at the address that it asked, or one of that family.
 // Loaders and initramfs often have neither DNS nor the site CA.
-func (s *Service) base(r *http.Request) string {
-	return "http://" + net.JoinHostPort(s.Reached(r.Context()).String(), strconv.Itoa(s.config.HTTPPort))
+func (s *Service) base(ctx context.Context) string {
+	return "http://" + net.JoinHostPort(s.Reached(ctx).String(), strconv.Itoa(s.config.HTTPPort))
 }
 
 // Reached is the site's address that the host came to whose HTTP request has the context, or one of that family: what the

@@ -34,6 +34,13 @@ func (images) Version(arch, want string) (string, error) {
 	return "12.7", nil
 }
 
+func (images) ISO(_ context.Context, infraEnv *agentv1beta1.InfraEnv, _, _, _ string) (bool, error) {
+	if len(infraEnv.Spec.KernelArguments) > 3 {
+		return false, errors.New("kernel arguments have 2000 bytes")
+	}
+	return infraEnv.Spec.SSHAuthorizedKey != "no ISO", nil
+}
+
 const uid = "aaaaaaaa-0000-4000-8000-000000000001"
 
 var name = types.NamespacedName{Namespace: "slipway", Name: "default"}
@@ -96,7 +103,7 @@ func TestArtifacts(t *testing.T) {
 	if status.BootArtifacts != want {
 		t.Errorf("%+v", status.BootArtifacts)
 	}
-	if status.CreatedTime == nil || status.ISODownloadURL != "" || status.AgentLabelSelector.MatchLabels[api.InfraEnvLabel] != "default" ||
+	if status.CreatedTime == nil || status.ISODownloadURL != "http://[fd00::2]:8080/byapikey/"+uid+".t-"+uid+"/12.7/x86_64/minimal.iso" || status.AgentLabelSelector.MatchLabels[api.InfraEnvLabel] != "default" ||
 		status.Conditions[0].Reason != agentv1beta1.ImageCreatedReason {
 		t.Errorf("%+v", status)
 	}
@@ -114,8 +121,8 @@ func TestProblems(t *testing.T) {
 		"pullSecretRef: name a Secret":                                {func(s *agentv1beta1.InfraEnvSpec) { s.PullSecretRef = nil }, "{}"},
 		"pullSecretRef: there is no Secret slipway/none":              {func(s *agentv1beta1.InfraEnvSpec) { s.PullSecretRef.Name = "none" }, "{}"},
 		"pullSecretRef: key .dockerconfigjson of Secret slipway/pull": {nil, "no"},
-		`operation "delete" of "quiet"`: {func(s *agentv1beta1.InfraEnvSpec) {
-			s.KernelArguments = []agentv1beta1.KernelArgument{{Operation: "delete", Value: "quiet"}}
+		"kernel arguments have 2000 bytes": {func(s *agentv1beta1.InfraEnvSpec) {
+			s.KernelArguments = make([]agentv1beta1.KernelArgument, 4)
 		}, "{}"},
 	} {
 		status := reconcile(t, memory(t, infraEnv(c.change), pullSecret(c.secret))).Status
@@ -123,6 +130,25 @@ func TestProblems(t *testing.T) {
 		if condition.Reason != agentv1beta1.ImageCreationErrorReason || !strings.Contains(condition.Message, problem) || status.CreatedTime != nil {
 			t.Errorf("%s: %s %s", problem, condition.Reason, condition.Message)
 		}
+	}
+}
+
+func TestISOType(t *testing.T) {
+	for annotation, want := range map[string]string{"full-iso": "/12.7/x86_64/full.iso", "minimal-iso": "/12.7/x86_64/minimal.iso"} {
+		e := infraEnv(nil)
+		e.Annotations = map[string]string{api.ImageTypeAnnotation: annotation}
+		if status := reconcile(t, memory(t, e, pullSecret("{}"))).Status; !strings.HasSuffix(status.ISODownloadURL, want) {
+			t.Errorf("%s: %s", annotation, status.ISODownloadURL)
+		}
+	}
+	e := infraEnv(nil)
+	e.Annotations = map[string]string{api.ImageTypeAnnotation: "disconnected-iso"}
+	if status := reconcile(t, memory(t, e, pullSecret("{}"))).Status; !strings.Contains(status.Conditions[0].Message, `"disconnected-iso" is none of`) {
+		t.Errorf("%+v", status)
+	}
+	e = infraEnv(func(s *agentv1beta1.InfraEnvSpec) { s.SSHAuthorizedKey = "no ISO" })
+	if status := reconcile(t, memory(t, e, pullSecret("{}"))).Status; status.ISODownloadURL != "" || status.BootArtifacts.KernelURL == "" {
+		t.Errorf("%+v", status)
 	}
 }
 

@@ -3,8 +3,8 @@ package infraenv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
@@ -40,6 +40,8 @@ type Tokens interface {
 // Images resolves the machine OS: want is spec.osImageVersion, empty for the newest of the architecture.
 type Images interface {
 	Version(arch, want string) (string, error)
+	// ISO says whether there is a live ISO, and what keeps the InfraEnv from being put into it; kind is full-iso or minimal-iso.
+	ISO(ctx context.Context, infraEnv *agentv1beta1.InfraEnv, arch, version, kind string) (bool, error)
 }
 
 // Reconciler keeps InfraEnv.status.
@@ -103,14 +105,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	var found image
+	if problem == nil {
+		found, problem = r.image(ctx, infraEnv)
+	}
 	changed, err := r.annotate(ctx, infraEnv)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	next := infraEnv.DeepCopy()
-	r.status(next, problem, changed)
+	r.status(next, found, problem, changed)
+	later := ctrl.Result{}
+	if errors.Is(problem, errImage) {
+		later.RequeueAfter = imageWait
+	}
 	if equality.Semantic.DeepEqual(infraEnv.Status, next.Status) {
-		return ctrl.Result{}, nil
+		return later, nil
 	}
 	err = r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(infraEnv, client.MergeFromWithOptimisticLock{}))
 	if apierrors.IsConflict(err) {
@@ -119,7 +129,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("write status of infraenv %s: %w", request, err)
 	}
-	return ctrl.Result{}, nil
+	return later, nil
 }
 
 // release lets a deleted InfraEnv go when none of its hosts serves a cluster.
@@ -175,14 +185,6 @@ func (r *Reconciler) problem(ctx context.Context, infraEnv *agentv1beta1.InfraEn
 			return fmt.Errorf("ignitionConfigOverride: %w", fault), nil
 		}
 	}
-	for _, argument := range spec.KernelArguments {
-		if argument.Operation != "append" {
-			return fmt.Errorf("kernelArguments: operation %q of %q is not possible on a network boot, only append is", argument.Operation, argument.Value), nil
-		}
-	}
-	if _, err := r.Images.Version(architecture(infraEnv), spec.OSImageVersion); err != nil {
-		return err, nil
-	}
 	if spec.PullSecretRef == nil || spec.PullSecretRef.Name == "" {
 		return fmt.Errorf("pullSecretRef: name a Secret with the key %s", corev1.DockerConfigJsonKey), nil
 	}
@@ -215,8 +217,8 @@ func checkJSON(override []byte) error {
 	return nil
 }
 
-// status writes URLs and condition; isoDownloadURL stays empty as long as no ISO is served.
-func (r *Reconciler) status(infraEnv *agentv1beta1.InfraEnv, problem error, changed bool) {
+// status writes URLs and condition.
+func (r *Reconciler) status(infraEnv *agentv1beta1.InfraEnv, found image, problem error, changed bool) {
 	now := time.Now
 	if r.Now != nil {
 		now = r.Now
@@ -228,49 +230,16 @@ func (r *Reconciler) status(infraEnv *agentv1beta1.InfraEnv, problem error, chan
 			agentv1beta1.ImageStateFailedToCreate+": "+problem.Error(), now())
 		return
 	}
-	version, err := r.Images.Version(architecture(infraEnv), infraEnv.Spec.OSImageVersion)
-	if err != nil {
-		setCondition(status, corev1.ConditionFalse, agentv1beta1.ImageCreationErrorReason,
-			agentv1beta1.ImageStateFailedToCreate+": "+err.Error(), now())
-		return
-	}
-	artifacts := r.artifacts(infraEnv, version)
-	if changed || status.CreatedTime == nil || artifacts != status.BootArtifacts {
+	artifacts := r.artifacts(infraEnv, found.version)
+	if changed || status.CreatedTime == nil || artifacts != status.BootArtifacts || found.iso != status.ISODownloadURL {
 		created := metav1.NewTime(now().UTC().Truncate(time.Second))
 		status.CreatedTime = &created
 	}
-	status.BootArtifacts = artifacts
+	status.BootArtifacts, status.ISODownloadURL = artifacts, found.iso
 	setCondition(status, corev1.ConditionTrue, agentv1beta1.ImageCreatedReason, agentv1beta1.ImageStateCreated, now())
 }
 
 func setCondition(status *agentv1beta1.InfraEnvStatus, is corev1.ConditionStatus, reason, message string, now time.Time) {
 	var kind conditionsv1.ConditionType = agentv1beta1.ImageCreatedCondition
 	host.SetCondition(&status.Conditions, kind, is, reason, message, now)
-}
-
-// artifacts are plain HTTP: loaders know no CA, and the initrd carries what the rest is checked with.
-func (r *Reconciler) artifacts(infraEnv *agentv1beta1.InfraEnv, version string) agentv1beta1.BootArtifacts {
-	uid := string(infraEnv.UID)
-	token := r.Tokens.InfraEnv(uid)
-	image := url.Values{"arch": {architecture(infraEnv)}, "version": {version}}
-	initrd := url.Values{"arch": image["arch"], "version": image["version"], "api_key": {token}}
-	script := url.Values{"file_name": {"ipxe-script"}, "api_key": {token}}
-	return agentv1beta1.BootArtifacts{
-		KernelURL:     r.URLs.HTTP + "/boot-artifacts/kernel?" + image.Encode(),
-		RootfsURL:     r.URLs.HTTP + "/boot-artifacts/rootfs?" + image.Encode(),
-		InitrdURL:     r.URLs.HTTP + "/images/" + uid + "/pxe-initrd?" + initrd.Encode(),
-		IpxeScriptURL: r.URLs.HTTP + "/api/assisted-install/v2/infra-envs/" + uid + "/downloads/files?" + script.Encode(),
-	}
-}
-
-// architecture in the words of the machine OS.
-func architecture(infraEnv *agentv1beta1.InfraEnv) string {
-	switch arch := infraEnv.Spec.CpuArchitecture; arch {
-	case "":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	default:
-		return arch
-	}
 }

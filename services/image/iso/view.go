@@ -24,7 +24,8 @@ type Span struct {
 	Data       []byte
 }
 
-// View is a changed ISO: spans of the base and what lies over them, one after the other. It never changes.
+// View is a changed ISO, or another file made from parts of one: spans of the base and what lies between or over them. It never
+// changes.
 type View struct {
 	spans []Span
 	size  int64
@@ -54,6 +55,15 @@ func Overlay(size int64, cut Area, patches ...Patch) (*View, error) {
 	}
 	v.base(at, size, cut)
 	return v, nil
+}
+
+// Join is the view of spans one after the other; where they say At is not looked at.
+func Join(spans ...Span) *View {
+	v := &View{}
+	for _, span := range spans {
+		v.add(span)
+	}
+	return v
 }
 
 // base adds what the base has from one offset to another, without the cut.

@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
 	grub-pc-bin grub-efi-amd64-bin grub-common xorriso isolinux syslinux-common shim-signed grub-efi-amd64-signed cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod dnsmasq-base \
-	tftp-hpa atftp
+	tftp-hpa atftp isc-dhcp-client ndisc6
 
 .PHONY: run test build unit conformance integration e2e bench lint generate clean help packages release os
 

@@ -25,8 +25,8 @@ func NewFixed(list ...Reservation) (Fixed, error) {
 	f := Fixed{map[string]Reservation{}, map[netip.Addr]struct{}{}}
 	var faults []error
 	for _, r := range list {
-		if len(r.MAC) == 0 || !r.Address.Is4() {
-			faults = append(faults, fmt.Errorf("reservation of %s for %s: needs a MAC and an IPv4 address", r.Address, r.MAC))
+		if len(r.MAC) == 0 || !r.Address.IsValid() {
+			faults = append(faults, fmt.Errorf("reservation of %s for %s: needs a MAC and an address", r.Address, r.MAC))
 		}
 		if other, taken := f.byMAC[r.MAC.String()]; taken {
 			faults = append(faults, fmt.Errorf("reservation of %s: %s has %s already", r.Address, r.MAC, other.Address))

@@ -76,7 +76,8 @@ func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image
 		Discovery: func(_ context.Context, env *agentv1beta1.InfraEnv, address netip.Addr) ([]byte, error) {
 			return a.discovery(opened, env, a.servicesAt(address))
 		},
-		Log: a.log,
+		Network: staticNetwork(lookup),
+		Log:     a.log,
 	})
 }
 

@@ -20,6 +20,8 @@ type Interface struct {
 
 // Host is one host's network.
 type Host struct {
+	// Name is for messages.
+	Name string
 	// Config is the nmstate document, YAML or JSON.
 	Config []byte
 	// Interfaces are what the host is recognised by, at least one. Names and addresses are unique.

@@ -44,7 +44,7 @@ func examples(t testing.TB) map[string][]byte {
 
 func TestKeyfiles(t *testing.T) {
 	for name, config := range examples(t) {
-		files, err := Keyfiles(Host{config, ports})
+		files, err := Keyfiles(Host{"", config, ports})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -69,7 +69,7 @@ func TestNetworkManagerTakesThem(t *testing.T) {
 		t.Skip("there is no nmcli (package network-manager)")
 	}
 	for name, config := range examples(t) {
-		files, err := Keyfiles(Host{config, ports})
+		files, err := Keyfiles(Host{"", config, ports})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestFaults(t *testing.T) {
 		"key \"mtu\" already set":                                          "interfaces: [{name: eth0, type: ethernet, mtu: 1500, mtu: 1400}]",
 		"at most 262144 are taken":                                         strings.Repeat(" ", mostBytes+1),
 	} {
-		_, err := Keyfiles(Host{[]byte(config), ports})
+		_, err := Keyfiles(Host{"", []byte(config), ports})
 		var fault *Fault
 		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngives %v\nwant %s", config[:min(200, len(config))], err, want)
@@ -160,7 +160,7 @@ func TestPortsAreChecked(t *testing.T) {
 		"interfaces[1].name: \"eth0\" is there twice":      {{"eth0", "52:54:00:00:00:01"}, {"eth0", "52:54:00:00:00:02"}},
 		"interfaces[1].macAddress: 52:54:00:00:00:01 is t": {{"eth0", "52:54:00:00:00:01"}, {"eth1", "52:54:00:00:00:01"}},
 	} {
-		if _, err := Keyfiles(Host{nil, ports}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Keyfiles(Host{"", nil, ports}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", ports, err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestPortsAreChecked(t *testing.T) {
 
 func TestNothingIsNoFile(t *testing.T) {
 	for _, config := range []string{"", "{}", "interfaces: []", "null"} {
-		if files, err := Keyfiles(Host{[]byte(config), ports}); err != nil || len(files) != 0 {
+		if files, err := Keyfiles(Host{"", []byte(config), ports}); err != nil || len(files) != 0 {
 			t.Errorf("%q: %v %v", config, files, err)
 		}
 	}
@@ -180,7 +180,7 @@ func FuzzNMState(f *testing.F) {
 	}
 	f.Add([]byte("interfaces: [{name: a, type: vlan, vlan: {base-iface: b, id: 1}}, {name: b, type: vlan, vlan: {base-iface: a, id: 1}}]"))
 	f.Fuzz(func(t *testing.T, config []byte) {
-		files, err := Keyfiles(Host{config, ports})
+		files, err := Keyfiles(Host{"", config, ports})
 		if err != nil {
 			return
 		}

@@ -214,3 +214,56 @@ func TestBootDecision(t *testing.T) {
 		t.Errorf("default of none: %v", err)
 	}
 }
+
+func TestStaticNetwork(t *testing.T) {
+	e := infraEnv(func(s *agentv1beta1.InfraEnvSpec) {
+		s.NMStateConfigLabelSelector = metav1.LabelSelector{MatchLabels: map[string]string{"rack": "7"}}
+	})
+	one := func(namespace, rack, config string) *agentv1beta1.NMStateConfig {
+		return &agentv1beta1.NMStateConfig{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "host", Labels: map[string]string{"rack": rack}},
+			Spec: agentv1beta1.NMStateConfigSpec{
+				Interfaces: []*agentv1beta1.Interface{{Name: "eth0", MacAddress: "52:54:00:00:00:01"}},
+				NetConfig:  agentv1beta1.NetConfig{Raw: []byte(config)},
+			},
+		}
+	}
+	const good = "interfaces: [{name: eth0, type: ethernet, ipv4: {dhcp: true}}]"
+	mine := one("elsewhere", "7", good)
+	c := memory(t, e, pullSecret("{}"), mine, one("other", "8", "nonsense: 1"))
+	first := reconcile(t, c)
+	if first.Status.CreatedTime == nil || first.Status.Conditions[0].Reason != agentv1beta1.ImageCreatedReason {
+		t.Fatalf("%+v", first.Status)
+	}
+	files, err := infraenv.Lookup{Client: c}.Network(t.Context(), first)
+	if err != nil || len(files) != 5 || files[1].Name != "etc/assisted/network/host0/eth0.nmconnection" {
+		t.Fatalf("%v %v", files, err)
+	}
+	change := func(config string) *agentv1beta1.InfraEnv {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(mine), mine); err != nil {
+			t.Fatal(err)
+		}
+		mine.Spec.NetConfig.Raw = []byte(config)
+		if err := c.Update(t.Context(), mine); err != nil {
+			t.Fatal(err)
+		}
+		return reconcile(t, c)
+	}
+	second := change(strings.ReplaceAll(good, "dhcp: true", "address: [{ip: 192.0.2.1, prefix-length: 24}]"))
+	broken := change("interfaces: [{name: eth0, type: ethernet, ethtool: {}}]")
+	marks := map[string]bool{}
+	for _, seen := range []*agentv1beta1.InfraEnv{first, second, broken} {
+		marks[seen.Annotations[api.ImageAnnotation]] = true
+	}
+	condition := broken.Status.Conditions[0]
+	if len(marks) != 3 || condition.Reason != agentv1beta1.ImageCreationErrorReason ||
+		!strings.Contains(condition.Message, "NMStateConfig elsewhere/host: interfaces[0].ethtool: this key is not supported") {
+		t.Errorf("%v %s %s", marks, condition.Reason, condition.Message)
+	}
+	if _, err := (infraenv.Lookup{Client: c}).Network(t.Context(), broken); err == nil {
+		t.Error("a broken configuration is served")
+	}
+	if files, err := (infraenv.Lookup{Client: c}).Network(t.Context(), infraEnv(nil)); err != nil || files != nil {
+		t.Errorf("without a selector: %v %v", files, err)
+	}
+}

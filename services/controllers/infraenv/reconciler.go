@@ -61,6 +61,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&agentv1beta1.InfraEnv{}).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.usersOf)).
+		Watches(&agentv1beta1.NMStateConfig{}, handler.EnqueueRequestsFromMapFunc(r.selectors)).
 		Watches(&agentv1beta1.Agent{}, handler.EnqueueRequestsFromMapFunc(ownerOf), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(r)
 	if err != nil {
@@ -105,11 +106,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	network, fault, err := r.network(ctx, infraEnv)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if problem == nil {
+		problem = fault
+	}
 	var found image
 	if problem == nil {
 		found, problem = r.image(ctx, infraEnv)
 	}
-	changed, err := r.annotate(ctx, infraEnv)
+	changed, err := r.annotate(ctx, infraEnv, network)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -154,15 +162,15 @@ func (r *Reconciler) release(ctx context.Context, infraEnv *agentv1beta1.InfraEn
 	return nil
 }
 
-// annotate notes the generation and the finalizer; it says whether the image is another than before.
-func (r *Reconciler) annotate(ctx context.Context, infraEnv *agentv1beta1.InfraEnv) (changed bool, err error) {
+// annotate notes generation, network and finalizer; it says whether the image is another than before.
+func (r *Reconciler) annotate(ctx context.Context, infraEnv *agentv1beta1.InfraEnv, network string) (changed bool, err error) {
 	next := infraEnv.DeepCopy()
-	generation := fmt.Sprint(infraEnv.Generation)
-	changed = next.Annotations[api.ImageAnnotation] != generation
+	mark := fmt.Sprint(infraEnv.Generation) + network
+	changed = next.Annotations[api.ImageAnnotation] != mark
 	if next.Annotations == nil {
 		next.Annotations = map[string]string{}
 	}
-	next.Annotations[api.ImageAnnotation] = generation
+	next.Annotations[api.ImageAnnotation] = mark
 	if !controllerutil.AddFinalizer(next, Finalizer) && !changed {
 		return false, nil
 	}

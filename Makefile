@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
 	grub-pc-bin grub-efi-amd64-bin grub-common xorriso isolinux syslinux-common shim-signed grub-efi-amd64-signed cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod dnsmasq-base \
-	tftp-hpa atftp isc-dhcp-client ndisc6
+	tftp-hpa atftp isc-dhcp-client ndisc6 kea-dhcp4-server kea-admin
 
 .PHONY: run test build unit conformance integration e2e bench lint generate clean help packages release os
 
@@ -60,9 +60,10 @@ integration: build ## Tests against a real etcd and kube-apiserver of our own re
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
 	go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
 
-bench: packages build ## Start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
+bench: packages build ## DHCP beside Kea; start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	go run ./test/release -layout "$$release" -to "$$dir" && \
+	go run ./test/bench/dhcp && \
 	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway | tee "$$dir/report" && \
 	go run ./test/bench/hostedcluster -bin bin -release "$$release" -os "$$os" -bare "$$(awk '/^bare etcd/ {print $$7 "s"}' "$$dir/report")" && \
 	bin/rehearse -once -bin bin -release "$$release" -os "$$os"

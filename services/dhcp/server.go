@@ -28,11 +28,11 @@ type Server struct {
 	metrics metrics
 	now     func() time.Time
 
-	proxy  *proxy     // in mode proxy, where there is no engine and no lease log
-	mu     sync.Mutex // guards engine and leases
-	engine *engine
+	proxy  *proxy // in mode proxy, where there is no engine and no lease log
 	leases *lease.Log
-	said   said // of the worker only
+	mu     sync.Mutex // guards engine
+	engine *engine
+	said   said
 }
 
 type metrics struct {
@@ -56,7 +56,7 @@ func Listen(ctx context.Context, cfg Config, boot Boot, reservations Reservation
 	if reservations == nil {
 		reservations = Fixed{}
 	}
-	s := &Server{cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now, said: said{}}
+	s := &Server{cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now, said: said{at: map[string]time.Time{}}}
 	if cfg.Proxy {
 		s.proxy = newProxy(cfg, boot)
 	} else {
@@ -154,6 +154,7 @@ func (s *Server) activeLeases() (n int) {
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	packets, done := newQueue(queueLimit), make(chan struct{})
+	decided := newCommits(queueLimit)
 	stop := context.AfterFunc(running, func() { s.closeSockets() })
 	defer stop()
 	group.Go(func() error {
@@ -163,7 +164,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.wire.boot != nil {
 		group.Go(func() error { return s.receive(s.wire.boot, packets, true) })
 	}
-	group.Go(func() error { return s.work(packets, done) })
+	group.Go(func() error {
+		defer decided.end()
+		return s.work(packets, decided, done)
+	})
+	group.Go(func() error { return s.commit(decided) })
 	if s.routers != nil {
 		group.Go(s.routers.run)
 	}
@@ -182,13 +187,11 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) work(packets *queue, done <-chan struct{}) error {
+func (s *Server) work(packets *queue, decided *commits, done <-chan struct{}) error {
 	for {
 		select {
 		case <-packets.ready:
-			if err := s.answer(packets.take()); err != nil {
-				return err
-			}
+			s.answer(packets.take(), decided)
 		case <-done:
 			return nil
 		}
@@ -231,63 +234,51 @@ func (s *Server) receive(socket *net.UDPConn, packets *queue, boot bool) error {
 	}
 }
 
-// answer decides a batch, puts its leases on disk with one sync, and only then sends. What cannot be recorded stays
-// unanswered: the client asks again. The error is that of a log that takes nothing more.
-func (s *Server) answer(batch []arrival) error {
-	decisions, err := s.decide(batch)
-	if s.leases != nil && s.leases.Broken() != nil {
-		return s.leases.Broken()
-	}
-	if err != nil {
-		s.metrics.failed.Add(float64(len(batch)))
-		s.log.Error("leases could not be recorded, their clients get no answer", "err", err)
-	}
-	for i, d := range decisions {
+// answer decides a batch and sends what gives nothing; what has to be on disk first goes on to be committed.
+func (s *Server) answer(batch []arrival, decided *commits) {
+	for i, d := range s.decide(batch) {
 		s.metrics.packets.WithLabelValues(typeLabel(batch[i].DHCPv4), string(d.Outcome)).Inc()
-		s.tell(batch[i], d)
-		if d.Reply == nil || (err != nil && len(d.Records) > 0) {
+		if len(d.Records) > 0 {
+			if !decided.push(batch[i], d) {
+				s.metrics.dropped.Inc()
+			}
 			continue
 		}
-		if err := s.send(batch[i], d.Reply); err != nil {
-			s.metrics.failed.Inc()
-			s.log.Warn("answer was not sent", "mac", batch[i].ClientHWAddr.String(), "err", err)
-		}
+		s.tell(batch[i], d)
+		s.send(batch[i], d.Reply)
 	}
-	return nil
 }
 
 // send answers on the boot server's port whoever asked there, all others as RFC 2131 says.
-func (s *Server) send(p arrival, reply *dhcpv4.DHCPv4) error {
-	if p.boot {
-		return s.wire.sendBoot(reply, p.from)
+func (s *Server) send(p arrival, reply *dhcpv4.DHCPv4) {
+	if reply == nil {
+		return
 	}
-	return s.wire.send(reply)
+	var err error
+	if p.boot {
+		err = s.wire.sendBoot(reply, p.from)
+	} else {
+		err = s.wire.send(reply)
+	}
+	if err != nil {
+		s.metrics.failed.Inc()
+		s.log.Warn("answer was not sent", "mac", p.ClientHWAddr.String(), "err", err)
+	}
 }
 
-func (s *Server) decide(batch []arrival) ([]Decision, error) {
+func (s *Server) decide(batch []arrival) []Decision {
 	decisions := make([]Decision, len(batch))
 	if s.proxy != nil {
 		for i, p := range batch {
 			decisions[i] = s.proxy.decide(p)
 		}
-		return decisions, nil
+		return decisions
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	var records []Lease
 	for i, p := range batch {
 		decisions[i] = s.engine.decide(now, p.DHCPv4)
-		records = append(records, decisions[i].Records...)
 	}
-	if len(records) == 0 {
-		return decisions, nil
-	}
-	if err := s.leases.Append(records); err != nil {
-		return decisions, err
-	}
-	if err := s.leases.Tidy(s.engine.leases); err != nil {
-		s.log.Warn("lease log stays as long as it is", "err", err)
-	}
-	return decisions, nil
+	return decisions
 }

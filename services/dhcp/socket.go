@@ -18,7 +18,10 @@ import (
 const (
 	serverPort = 67
 	clientPort = 68
-	bootPort   = 4011 // PXE 2.1 §2.2.3: the boot server beside a foreign DHCP server
+	// receiveBuffer is in bytes; it holds what comes while a busy machine lets the service wait, half a second of 1,500 clients.
+	receiveBuffer = 1 << 20
+
+	bootPort = 4011 // PXE 2.1 §2.2.3: the boot server beside a foreign DHCP server
 )
 
 // wire is an interface's two sockets: UDP for what has an address, a packet socket for clients that have none yet.
@@ -65,7 +68,8 @@ func listenUDP(ctx context.Context, name string, port int) (*net.UDPConn, error)
 		outer := c.Control(func(fd uintptr) {
 			err = errors.Join(
 				unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, name),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer))
 		})
 		return errors.Join(outer, err)
 	}}

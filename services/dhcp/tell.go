@@ -2,11 +2,15 @@ package dhcp
 
 import (
 	"strconv"
+	"sync"
 	"time"
 )
 
 // said is when something was last logged, by what it is about.
-type said map[string]time.Time
+type said struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
 
 const (
 	sayAgain = time.Hour
@@ -14,22 +18,24 @@ const (
 )
 
 // again tells whether a thing may be logged once more.
-func (s said) again(key string, now time.Time) bool {
-	last, known := s[key]
+func (s *said) again(key string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, known := s.at[key]
 	if known && now.Sub(last) < sayAgain {
 		return false
 	}
-	if !known && len(s) >= saidMost {
-		for k, at := range s {
+	if !known && len(s.at) >= saidMost {
+		for k, at := range s.at {
 			if now.Sub(at) >= sayAgain {
-				delete(s, k)
+				delete(s.at, k)
 			}
 		}
-		if len(s) >= saidMost {
+		if len(s.at) >= saidMost {
 			return false
 		}
 	}
-	s[key] = now
+	s.at[key] = now
 	return true
 }
 

@@ -24,6 +24,8 @@ build: ## Build the binaries into bin/
 	@mkdir -p bin
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/slipway ./cmd/slipway
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/slipway-agent ./cmd/slipway-agent
+	@for arch in arm64=aarch64 ppc64le=ppc64le s390x=s390x; do echo "slipway-agent for $${arch#*=}" && \
+	CGO_ENABLED=0 GOARCH=$${arch%=*} go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/slipway-agent-$${arch#*=} ./cmd/slipway-agent || exit 1; done
 	go build -trimpath -o bin/rehearse ./test/site/rehearse
 
 unit: ## Unit tests, with the race detector
@@ -48,6 +50,16 @@ clean: ## Remove what make made in this checkout; caches stay
 packages: ## Install the Debian packages that are missing
 	@missing=$$(for p in $(DEBIAN); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -q '^installed$$' || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; fi
+
+# Arm, Power and IBM Z
+.PHONY: loaders foreign
+DEBIAN += qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-data qemu-efi-aarch64
+
+loaders: packages ## Collect the boot loaders of all architectures; prints their directory
+	@go run ./assets/loaders/build
+
+foreign: packages ## Make the small machine OSes of Arm, Power and IBM Z; prints their directories
+	@go run ./assets/foreign/build
 
 release: ## Build the release image; prints its directory
 	@go run ./assets/release/build

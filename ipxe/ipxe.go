@@ -11,13 +11,20 @@ import (
 	"time"
 )
 
-// Names of the loader binaries, as Debian's ipxe package has them under /usr/lib/ipxe.
-// The appliance is given a directory that holds them.
+// Names of the loader binaries in the directory that the appliance is given.
 const (
-	// LoaderBIOS drives the card through the UNDI of the firmware that loaded it.
+	// LoaderBIOS is iPXE; it drives the card through the UNDI of the firmware that loaded it.
 	LoaderBIOS = "undionly.kpxe"
-	// LoaderUEFI drives the card through the firmware's SNP, only the one that it was loaded from.
+	// LoaderUEFI is iPXE; it drives the card through the firmware's SNP, only the one that it was loaded from.
 	LoaderUEFI = "snponly.efi"
+	// LoaderShim is signed with Microsoft's key and starts LoaderShimNext, which it looks for beside itself.
+	LoaderShim = "shimx64.efi"
+	// LoaderShimNext is GRUB's netboot image, signed with the key that the shim holds.
+	LoaderShimNext = "grubx64.efi"
+	// LoaderArm64 is GRUB's netboot image for UEFI.
+	LoaderArm64 = "grubaa64.efi"
+	// LoaderPower is GRUB for Open Firmware.
+	LoaderPower = "core.elf"
 )
 
 // LoaderPath is where the loader binaries are on the HTTP front, for UEFI HTTP boot.
@@ -29,31 +36,43 @@ const ScriptPath = "/boot.ipxe"
 // ContentType of a script; iPXE takes any, people read it in a browser.
 const ContentType = "text/plain; charset=utf-8"
 
-// Loaders are the names that a loader directory must hold.
-func Loaders() []string { return []string{LoaderBIOS, LoaderUEFI} }
+// Loader is one way to boot and the files that it needs in the loader directory.
+type Loader struct {
+	Boots string
+	Files []string
+}
+
+// Loaders are all ways to boot that need a file.
+func Loaders() []Loader {
+	return []Loader{
+		{"x86 BIOS", []string{LoaderBIOS}},
+		{"x86 UEFI", []string{LoaderUEFI}},
+		{"x86 UEFI Secure Boot", []string{LoaderShim, LoaderShimNext}},
+		{"Arm UEFI", []string{LoaderArm64}},
+		{"Power", []string{LoaderPower}},
+	}
+}
 
 // Discovery is a boot of the live OS.
 type Discovery struct {
-	Kernel, Initrd, Rootfs string   // URLs
-	Console                []string // as "ttyS0,115200n8"; tty0 and ttyS0 when nil, the last is /dev/console
-	Args                   []string // further kernel arguments
-	Retry                  string   // URL of the script to ask for when a fetch fails; this same script again when empty
+	// Kernel and Initrd are URLs for iPXE, and absolute paths on the server that the loader came from for GRUB and PXELINUX.
+	Kernel, Initrd string
+	Rootfs         string   // URL; empty when the initrd is all there is
+	Console        []string // as "ttyS0,115200n8"; tty0 and ttyS0 when nil, the last is /dev/console
+	Args           []string // further kernel arguments
+	Retry          string   // URL of the script to ask for when a fetch fails; this same script again when empty
 }
 
-// Script renders the boot of the live OS. The initrd gets the name "initrd", which the kernel's EFI stub looks for.
-func (d Discovery) Script() (string, error) {
-	for _, u := range []struct{ what, value string }{{"kernel", d.Kernel}, {"initrd", d.Initrd}, {"rootfs", d.Rootfs}} {
-		if err := checkURL(u.value); err != nil {
-			return "", fmt.Errorf("%s URL: %w", u.what, err)
+// arguments are the kernel's, each checked to be one word.
+func (d Discovery) arguments() ([]string, error) {
+	var args []string
+	if d.Rootfs != "" {
+		if err := checkURL(d.Rootfs); err != nil {
+			return nil, fmt.Errorf("rootfs URL: %w", err)
 		}
+		args = append(args, "coreos.live.rootfs_url="+d.Rootfs)
 	}
-	args := []string{
-		"initrd=initrd",
-		"coreos.live.rootfs_url=" + d.Rootfs,
-		"random.trust_cpu=on",
-		"ignition.firstboot",
-		"ignition.platform.id=metal",
-	}
+	args = append(args, "random.trust_cpu=on", "ignition.firstboot", "ignition.platform.id=metal")
 	console := d.Console
 	if console == nil {
 		console = []string{"tty0", "ttyS0"}
@@ -64,9 +83,24 @@ func (d Discovery) Script() (string, error) {
 	args = append(args, d.Args...)
 	for _, arg := range args {
 		if err := checkWord(arg); err != nil {
-			return "", fmt.Errorf("kernel argument %q: %w", arg, err)
+			return nil, fmt.Errorf("kernel argument %q: %w", arg, err)
 		}
 	}
+	return args, nil
+}
+
+// Script renders the boot of the live OS. The initrd gets the name "initrd", which the kernel's EFI stub looks for.
+func (d Discovery) Script() (string, error) {
+	for _, u := range []struct{ what, value string }{{"kernel", d.Kernel}, {"initrd", d.Initrd}} {
+		if err := checkURL(u.value); err != nil {
+			return "", fmt.Errorf("%s URL: %w", u.what, err)
+		}
+	}
+	args, err := d.arguments()
+	if err != nil {
+		return "", err
+	}
+	args = append([]string{"initrd=initrd"}, args...)
 	again := "goto start"
 	if d.Retry != "" {
 		if err := checkURL(d.Retry); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-io/slipway/services/run"
 )
 
-func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interface, registry *prometheus.Registry, group *run.Group) error {
+func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interface, signed dhcp.Signed, registry *prometheus.Registry, group *run.Group) error {
 	config, err := a.dhcpConfig(name, nic)
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interfa
 	if err != nil {
 		return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
 	}
-	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP)}, reservations, registry, a.log)
+	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP), Signed: signed}, reservations, registry, a.log)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -17,16 +19,17 @@ import (
 	"github.com/slipway-io/slipway/services/image"
 )
 
-const agentArchitecture = "x86_64"
+// agentArchitectures are those that slipway-agent is built for; the first has to be there.
+func agentArchitectures() []string { return []string{"x86_64", "aarch64", "ppc64le", "s390x"} }
 
 // images are the files that hosts are given.
 type images struct {
 	systems []*image.OS
-	agent   *image.Agent
+	agents  map[string]*image.Agent // by architecture
 }
 
 func (a *appliance) openImages(ctx context.Context) (*images, error) {
-	opened := &images{}
+	opened := &images{agents: map[string]*image.Agent{}}
 	for _, dir := range a.config.OSImages {
 		system, err := image.OpenOS(dir)
 		if err != nil {
@@ -44,31 +47,67 @@ func (a *appliance) openImages(ctx context.Context) (*images, error) {
 		}
 		opened.systems = append(opened.systems, system)
 	}
+	return opened, a.openAgents(ctx, opened)
+}
+
+// openAgents finds those of other architectures beside the first, and names the machine OSes that stay without.
+func (a *appliance) openAgents(ctx context.Context, opened *images) error {
 	path := a.config.Agent
 	if path == "" {
 		self, err := os.Executable()
 		if err != nil {
-			return nil, fmt.Errorf("find own executable: %w", err)
+			return fmt.Errorf("find own executable: %w", err)
 		}
 		path = filepath.Join(filepath.Dir(self), "slipway-agent")
 	}
-	agent, err := image.OpenAgent(ctx, path)
-	if err != nil {
-		return nil, fmt.Errorf("open slipway-agent (configuration key agent): %w", err)
+	for i, architecture := range agentArchitectures() {
+		file := path
+		if i > 0 {
+			file += "-" + architecture
+		}
+		agent, err := image.OpenAgent(ctx, file)
+		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("open slipway-agent (configuration key agent): %w", err)
+		}
+		opened.agents[architecture] = agent
 	}
-	opened.agent = agent
-	return opened, nil
+	for _, system := range opened.systems {
+		if opened.agents[system.CPUArchitecture] == nil {
+			return fmt.Errorf("osImages: machine OS %s is for %s, and %s-%s is not there: `make build` makes it",
+				system.Version, system.CPUArchitecture, path, system.CPUArchitecture)
+		}
+	}
+	return nil
 }
 
 // agentBinary is where hosts get slipway-agent from.
-func agentBinary(services string, opened *images) ignition.Binary {
-	return ignition.Binary{URL: services + "/boot-artifacts/agent?arch=" + agentArchitecture, Hash: opened.agent.Hash()}
+func agentBinary(services, architecture string, opened *images) (ignition.Binary, error) {
+	architecture = osArchitecture(architecture)
+	agent, ok := opened.agents[architecture]
+	if !ok {
+		return ignition.Binary{}, fmt.Errorf("there is no slipway-agent for %s", architecture)
+	}
+	return ignition.Binary{URL: services + "/boot-artifacts/agent?arch=" + architecture, Hash: agent.Hash()}, nil
+}
+
+// osArchitecture is the machine OS's word for what InfraEnvs and agents write.
+func osArchitecture(word string) string {
+	switch word {
+	case "", "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return word
 }
 
 func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image.Service, error) {
 	return image.New(image.Config{
 		OSImages:  opened.systems,
-		Agents:    map[string]*image.Agent{agentArchitecture: opened.agent},
+		Agents:    opened.agents,
 		Addresses: a.config.Addresses(),
 		HTTPPort:  a.config.Ports.HTTP,
 		InfraEnvs: decisions{lookup},
@@ -83,12 +122,16 @@ func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image
 
 // discovery is the Ignition of the live OS of an InfraEnv, for hosts that reach the appliance's services at the URL.
 func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv, services string) ([]byte, error) {
+	agent, err := agentBinary(services, env.Spec.CpuArchitecture, opened)
+	if err != nil {
+		return nil, err
+	}
 	return ignition.Discovery(ignition.DiscoveryInput{
 		InfraEnvID: string(env.UID),
 		Token:      a.tokens.InfraEnv(string(env.UID)),
 		ServiceURL: services,
 		SiteCA:     a.siteCA.PEM(),
-		Agent:      agentBinary(services, opened),
+		Agent:      agent,
 		SSHKey:     env.Spec.SSHAuthorizedKey,
 		NTPSources: env.Spec.AdditionalNTPSources,
 		Override:   []byte(env.Spec.IgnitionConfigOverride),
@@ -99,8 +142,8 @@ func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv, servic
 type decisions struct{ infraenv.Lookup }
 
 // BootDecision implements image.InfraEnvs.
-func (d decisions) BootDecision(ctx context.Context, mac net.HardwareAddr, uuid string) (image.Decision, error) {
-	local, env, err := d.Lookup.BootDecision(ctx, mac.String(), uuid)
+func (d decisions) BootDecision(ctx context.Context, mac net.HardwareAddr, uuid, architecture string) (image.Decision, error) {
+	local, env, err := d.Lookup.BootDecision(ctx, mac.String(), uuid, architecture)
 	return image.Decision{Local: local, InfraEnv: env}, err
 }
 
@@ -164,6 +207,10 @@ type pointers struct {
 // Pointer implements agentapi.Ignition: the installed host comes to the address that the live one came to.
 func (p pointers) Pointer(ctx context.Context, in agentapi.Pointer) ([]byte, error) {
 	services := p.appliance.servicesAt(p.service.Reached(ctx))
+	agent, err := agentBinary(services, in.Architecture, p.opened)
+	if err != nil {
+		return nil, err
+	}
 	return ignition.Pointer(ignition.PointerInput{
 		Source: ignition.Source{
 			URL:     services + ignitionPath,
@@ -177,7 +224,7 @@ func (p pointers) Pointer(ctx context.Context, in agentapi.Pointer) ([]byte, err
 		HostToken:  in.HostToken,
 		NodeName:   in.NodeName,
 		ProviderID: in.ProviderID,
-		Agent:      agentBinary(services, p.opened),
+		Agent:      agent,
 		Overrides:  in.Overrides,
 	})
 }

@@ -14,12 +14,10 @@ import (
 	"github.com/slipway-io/slipway/ipxe"
 	"github.com/slipway-io/slipway/services/agentapi"
 	"github.com/slipway-io/slipway/services/agentapi/wire"
-	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/dns"
 	"github.com/slipway-io/slipway/services/ignition"
 	"github.com/slipway-io/slipway/services/image"
 	"github.com/slipway-io/slipway/services/run"
-	"github.com/slipway-io/slipway/services/tftp"
 	"github.com/slipway-io/slipway/services/web"
 )
 
@@ -81,33 +79,6 @@ func (z *zones) Set(clusters map[string]map[string][]netip.Addr) error {
 	if err := z.server.Set(records); err != nil {
 		return fmt.Errorf("set DNS records: %w", err)
 	}
-	return nil
-}
-
-// listenBoot binds what firmware talks to: DHCP and TFTP.
-func (a *appliance) listenBoot(ctx context.Context, registry *prometheus.Registry, group *run.Group) error {
-	for _, name := range a.config.InterfaceNames() {
-		nic := a.config.Interfaces[name]
-		if nic.DHCP.Mode == api.DHCPOff {
-			continue
-		}
-		if err := a.listenDHCP(ctx, name, nic, registry, group); err != nil {
-			return err
-		}
-	}
-	if a.config.Loaders == "" {
-		a.log.Warn("no loaders: machines that need one do not boot, the configuration key loaders names their directory")
-		return nil
-	}
-	directory, err := tftp.OpenDirectory(a.config.Loaders)
-	if err != nil {
-		return err
-	}
-	server, err := tftp.Listen(tftp.Config{Addresses: everywhere(a.config.Ports.TFTP)}, directory, registry, a.log)
-	if err != nil {
-		return err
-	}
-	group.Add("tftp", server.Run)
 	return nil
 }
 

@@ -60,7 +60,7 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	if err != nil {
 		return err
 	}
-	if err := a.listenBoot(ctx, registry, group); err != nil {
+	if err := a.listenBoot(ctx, lookup, artifacts, registry, group); err != nil {
 		return err
 	}
 	if err := a.listenWeb(ctx, registry, artifacts, agents, payloads, group); err != nil {

@@ -34,7 +34,8 @@ func (s *Server) ignition(w http.ResponseWriter, r *http.Request) {
 	config, err := s.Ignition.Pointer(r.Context(), Pointer{
 		InfraEnvID: string(c.infraEnv.UID), HostID: c.hostID, HostToken: s.Tokens.Host(c.hostID),
 		NodeName: host.Hostname(c.agent), ProviderID: api.ProviderIDPrefix + c.agent.Name,
-		Token: token, Headers: c.agent.Spec.IgnitionEndpointHTTPHeaders, Overrides: []byte(c.agent.Spec.IgnitionConfigOverrides),
+		Architecture: c.agent.Status.Inventory.Cpu.Architecture,
+		Token:        token, Headers: c.agent.Spec.IgnitionEndpointHTTPHeaders, Overrides: []byte(c.agent.Spec.IgnitionConfigOverrides),
 	})
 	if err != nil {
 		s.Log.Error("render host ignition", "host", c.hostID, "err", err)

@@ -61,6 +61,8 @@ type Pointer struct {
 	InfraEnvID, HostID, HostToken string
 	// NodeName becomes hostname and Node name, ProviderID is agent://<host id>.
 	NodeName, ProviderID string
+	// Architecture in the words of the machine OS.
+	Architecture string
 	// Token is the content of the Secret's key ignition-token, Headers go with it.
 	Token   []byte
 	Headers map[string]string

@@ -25,9 +25,11 @@ type Config struct {
 	Releases []string `json:"releases,omitempty"`
 	// OSImages are directories with a machine OS (os.json, kernel, initrd, rootfs, disk).
 	OSImages []string `json:"osImages,omitempty"`
-	// Loaders is the directory with undionly.kpxe and snponly.efi.
+	// Loaders is the directory with undionly.kpxe, snponly.efi, shimx64.efi, grubx64.efi, grubaa64.efi and core.elf;
+	// each is for machines of one kind.
 	Loaders string `json:"loaders,omitempty"`
-	// Agent is the file of the static slipway-agent that hosts download; beside the slipway binary when empty.
+	// Agent is the file of the static slipway-agent that hosts download; beside the slipway binary when empty. Those of other
+	// architectures lie beside it as slipway-agent-aarch64, slipway-agent-ppc64le and slipway-agent-s390x.
 	Agent string `json:"agent,omitempty"`
 	// DefaultInfraEnv (namespace/name) takes the hosts that boot from the network without being known.
 	// When empty, the only InfraEnv that exists does.

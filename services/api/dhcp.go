@@ -35,6 +35,9 @@ type DHCP struct {
 	Search       []string        `json:"search,omitempty"`
 	LeaseTime    metav1.Duration `json:"leaseTime,omitempty,omitzero"`
 	Reservations []Reservation   `json:"reservations,omitempty"`
+	// SecureBoot starts the signed chain (shim, GRUB) on every x86 UEFI machine of this network for which neither a
+	// BareMetalHost nor an InfraEnv says otherwise; iPXE when false.
+	SecureBoot bool `json:"secureBoot,omitempty"`
 	// Relayed are networks that relay agents forward from.
 	Relayed []Relayed `json:"relayed,omitempty"`
 }

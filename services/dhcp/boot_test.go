@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -43,8 +44,13 @@ func TestChain(t *testing.T) {
 		"UEFI, 9":             {pxe(iana.EFI_BC), "snponly.efi", "PXEClient"},
 		"UEFI HTTP":           {pxe(iana.EFI_X86_64_HTTP), "http://10.7.0.2:8080/loaders/snponly.efi", "HTTPClient"},
 		"UEFI 32 bit":         {pxe(iana.EFI_IA32), "", ""},
-		"arm64":               {pxe(iana.EFI_ARM64), "", ""},
-		"arm64 HTTP":          {pxe(iana.EFI_ARM64_HTTP), "", ""},
+		"arm64":               {pxe(iana.EFI_ARM64), "grubaa64.efi", "PXEClient"},
+		"arm64 HTTP":          {pxe(iana.EFI_ARM64_HTTP), "http://10.7.0.2:8080/loaders/grubaa64.efi", "HTTPClient"},
+		"Open Firmware":       {pxe(12), "core.elf", "PXEClient"},
+		"petitboot":           {pxe(14), "pxelinux.0", "PXEClient"},
+		"IBM Z":               {onlyArch(31), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
+		"IBM Z, extended":     {onlyArch(32), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
+		"RISC-V":              {pxe(27), "", ""},
 		"iPXE BIOS":           {ipxeROM(iana.INTEL_X86PC), script, "PXEClient"},
 		"iPXE UEFI":           {ipxeROM(iana.EFI_X86_64), script, "PXEClient"},
 		"iPXE arm64":          {ipxeROM(iana.EFI_ARM64), "", ""},
@@ -74,6 +80,47 @@ func TestChain(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// onlyArch is firmware that sends option 93 and no vendor class.
+func onlyArch(arch iana.Arch) []dhcpv4.Modifier {
+	return []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(arch))}
+}
+
+type signed map[string]bool
+
+func (s signed) SecureBoot(mac net.HardwareAddr) bool { return s[mac.String()] }
+
+func TestChainSecureBoot(t *testing.T) {
+	chain := Chain{HTTPPort: 8080, Signed: signed{mac(1).String(): true}}
+	for name, c := range map[string]struct {
+		client Client
+		want   string
+	}{
+		"UEFI":            {Client{MAC: mac(1), Arch: iana.EFI_X86_64}, "shimx64.efi"},
+		"UEFI HTTP":       {Client{MAC: mac(1), Arch: iana.EFI_X86_64_HTTP, HTTP: true}, "http://10.7.0.2:8080/loaders/shimx64.efi"},
+		"another machine": {Client{MAC: mac(2), Arch: iana.EFI_X86_64}, "snponly.efi"},
+		"BIOS has none":   {Client{MAC: mac(1), Arch: iana.INTEL_X86PC}, "undionly.kpxe"},
+	} {
+		c.client.Local = ip("10.7.0.2")
+		if got := chain.Boot(c.client).BootFile; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// Petitboot asks for the options of PXELINUX (RFC 5071); who does not ask gets none.
+func TestPXELINUXOptions(t *testing.T) {
+	s := newSite(t)
+	request := dhcpv4.WithRequestedOptions(dhcpv4.OptionPXELinuxConfigFile, dhcpv4.OptionPXELinuxPathPrefix)
+	d, _ := s.send(1, discover, append(pxe(14), request)...)
+	file, prefix := d.Reply.Options.Get(dhcpv4.OptionPXELinuxConfigFile), d.Reply.Options.Get(dhcpv4.OptionPXELinuxPathPrefix)
+	if string(file) != "pxelinux.cfg/01-52-54-00-00-00-01" || string(prefix) != "tftp://10.7.0.2/boot/at/10.7.0.2/ppc64le/" {
+		t.Errorf("config file %q, path prefix %q", file, prefix)
+	}
+	if d, _ := s.send(2, discover, pxe(14)...); d.Reply.Options.Has(dhcpv4.OptionPXELinuxPathPrefix) {
+		t.Error("a client that did not ask gets a path prefix")
 	}
 }
 

@@ -78,7 +78,7 @@ type Client struct {
 	MAC   net.HardwareAddr
 	Arch  Arch
 	UUID  uuid.UUID  // uuid.Nil when it sent none
-	PXE   bool       // firmware or loader that wants a file to boot
+	PXE   bool       // firmware or loader that wants a file to boot and says so in its vendor class
 	HTTP  bool       // UEFI HTTP boot
 	IPXE  bool       // user class iPXE
 	Local netip.Addr // the server's address that this client can reach
@@ -89,6 +89,8 @@ type Offer struct {
 	NextServer  netip.Addr // TFTP server
 	BootFile    string     // file name or URL
 	VendorClass string     // option 60; firmware ignores an offer without the class it sent
+	ConfigFile  string     // option 209, for those who ask
+	PathPrefix  string     // option 210, for those who ask
 }
 
 // subnets lists the interface's own network first.

@@ -168,6 +168,13 @@ func bootFields(r, d *dhcpv4.DHCPv4, client Client, offer Offer) {
 	if len(offer.BootFile) > fileField || client.HTTP || r.IsOptionRequested(dhcpv4.OptionBootfileName) {
 		d.UpdateOption(dhcpv4.OptBootFileName(offer.BootFile))
 	}
+	for code, value := range map[dhcpv4.OptionCode]string{
+		dhcpv4.OptionPXELinuxConfigFile: offer.ConfigFile, dhcpv4.OptionPXELinuxPathPrefix: offer.PathPrefix,
+	} {
+		if value != "" && r.ParameterRequestList().Has(code) {
+			d.UpdateOption(dhcpv4.OptGeneric(code, []byte(value)))
+		}
+	}
 	if offer.VendorClass != "" && (client.PXE || client.HTTP) {
 		d.UpdateOption(dhcpv4.OptClassIdentifier(offer.VendorClass))
 	}

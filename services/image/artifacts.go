@@ -29,8 +29,11 @@ func (s *Service) artifact(w http.ResponseWriter, r *http.Request) {
 		if agent, ok := s.config.Agents[image.CPUArchitecture]; ok {
 			found = agent.Artifact
 		}
+	case "ins-file":
+		s.insFile(w, r, image, version)
+		return
 	default:
-		problem(w, http.StatusNotFound, "there is no such boot artifact: kernel, rootfs, disk, agent are")
+		problem(w, http.StatusNotFound, "there is no such boot artifact: kernel, rootfs, disk, agent, ins-file are")
 		return
 	}
 	if found == nil {

@@ -54,7 +54,7 @@ func (w *world) ByUID(_ context.Context, id string) (*v1beta1.InfraEnv, error) {
 	return w.infraEnv.DeepCopy(), nil
 }
 
-func (w *world) BootDecision(context.Context, net.HardwareAddr, string) (Decision, error) {
+func (w *world) BootDecision(context.Context, net.HardwareAddr, string, string) (Decision, error) {
 	return w.decision, w.failure
 }
 

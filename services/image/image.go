@@ -23,9 +23,10 @@ import (
 type InfraEnvs interface {
 	// ByUID gives the InfraEnv with that UID, or ErrNotFound, or the API's not found.
 	ByUID(ctx context.Context, uid string) (*v1beta1.InfraEnv, error)
-	// BootDecision says what the machine with one of the two, mac or uuid, boots. Either may be empty, not both.
+	// BootDecision says what the machine with one of the two, mac or uuid, boots. Either may be empty, not both. The
+	// architecture (as x86_64) chooses among InfraEnvs for a machine that nobody knows.
 	// Not found means that the machine waits until there is an InfraEnv for it.
-	BootDecision(ctx context.Context, mac net.HardwareAddr, uuid string) (Decision, error)
+	BootDecision(ctx context.Context, mac net.HardwareAddr, uuid, architecture string) (Decision, error)
 }
 
 // Decision is what a machine boots: its disk, or the live OS of an InfraEnv, or nothing yet.
@@ -100,7 +101,12 @@ func (s *Service) Routes() map[string]http.Handler {
 		"GET /boot.ipxe":              http.HandlerFunc(s.bootScript),
 		"GET /boot-artifacts/{name}":  http.HandlerFunc(s.artifact),
 		"GET /images/{id}/pxe-initrd": http.HandlerFunc(s.initrd),
-		"GET /images/{id}":            http.HandlerFunc(s.isoByQuery),
+		"GET /boot/":                  http.HandlerFunc(s.bootFile),
+		"GET /grub/":                  http.HandlerFunc(s.bootFile),
+		"GET /pxelinux.cfg/":          http.HandlerFunc(s.bootFile),
+
+		"GET /images/{id}/s390x-initrd-addrsize": http.HandlerFunc(s.addrSize),
+		"GET /images/{id}":                       http.HandlerFunc(s.isoByQuery),
 
 		"GET /boot-artifacts/{version}/{arch}/{name}":                  http.HandlerFunc(s.artifact),
 		"GET /byid/{id}/{version}/{arch}/{file}":                       http.HandlerFunc(s.isoByPath),

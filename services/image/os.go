@@ -20,7 +20,7 @@ type OS struct {
 	Version, CPUArchitecture string
 	// OpenShiftVersion is empty for a system that belongs to none.
 	OpenShiftVersion string
-	// Kernel, Initrd and Rootfs are files, or parts of the ISO.
+	// Kernel, Initrd and Rootfs are files, or parts of the ISO. Rootfs is nil where the initrd is the whole live system.
 	Kernel, Initrd, Rootfs *Artifact
 	// Disk is the zstd-compressed raw image. It has no Artifact where the live system brings its own.
 	Disk Disk
@@ -112,6 +112,9 @@ func openOS(root *os.Root) (*OS, error) {
 	}{{"kernel", d.Kernel, &image.Kernel}, {"initrd", d.Initrd, &image.Initrd}, {"rootfs", d.Rootfs, &image.Rootfs}} {
 		if part.file == nil && image.ISO != nil {
 			continue // it lies in the ISO
+		}
+		if part.file == nil && part.what == "rootfs" {
+			continue
 		}
 		if part.file == nil {
 			return nil, fmt.Errorf("%s: neither %s nor iso is there", descriptionFile, part.what)

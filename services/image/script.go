@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -37,94 +36,12 @@ func (s *Service) bootScript(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	again := base + ipxe.ScriptPath + "?" + asking.query()
-	given, err := s.decide(r.Context(), asking, base, again)
-	level := slog.LevelInfo
+	script, err := s.answer(r.Context(), asking, base, scripts(again), "remote", r.RemoteAddr)
 	if err != nil {
-		level = slog.LevelError
-		if given, err = wait("Slipway cannot say what to boot, its log says why", err.Error(), again); err != nil {
-			s.broken(w, r, err)
-			return
-		}
+		s.broken(w, r, err)
+		return
 	}
-	if s.asked.news(asking, given) {
-		s.config.Log.Log(r.Context(), level, "boot script",
-			"mac", asking.mac.String(), "uuid", asking.uuid, "remote", r.RemoteAddr, "boots", given.what)
-	}
-	writeScript(w, r, given.script)
-}
-
-// answer is a script and what it does.
-type answer struct {
-	script, what string
-	waits        bool
-}
-
-// decide renders the script of a machine.
-func (s *Service) decide(ctx context.Context, asking machine, base, again string) (answer, error) {
-	decision, err := s.config.InfraEnvs.BootDecision(ctx, asking.mac, asking.uuid)
-	switch {
-	case missing(err):
-		return wait(noInfraEnv, "waits for an InfraEnv", again)
-	case err != nil:
-		return answer{}, fmt.Errorf("decide: %w", err)
-	case decision.Local:
-		return answer{script: ipxe.LocalDisk(), what: "local disk"}, nil
-	case decision.InfraEnv == nil && decision.Wait == "":
-		return wait(noInfraEnv, "waits for an InfraEnv", again)
-	case decision.InfraEnv == nil:
-		return wait(decision.Wait, "waits: "+decision.Wait, again)
-	}
-	script, err := s.discovery(decision.InfraEnv, asking.architecture, base, again)
-	if errors.Is(err, errInfraEnv) {
-		return wait(err.Error(), "waits: "+err.Error(), again)
-	}
-	return answer{script: script, what: "InfraEnv " + decision.InfraEnv.Namespace + "/" + decision.InfraEnv.Name}, err
-}
-
-func wait(message, what, again string) (answer, error) {
-	script, err := ipxe.Wait(message, comeBack, again)
-	return answer{script: script, what: what, waits: true}, err
-}
-
-// errInfraEnv is a mistake in an InfraEnv that keeps its machines from booting; they show it.
-var errInfraEnv = errors.New("this machine cannot boot")
-
-// discovery renders the boot of an InfraEnv's live OS.
-func (s *Service) discovery(infraEnv *v1beta1.InfraEnv, architecture, base, again string) (string, error) {
-	image, ok := s.OS(infraEnv.Spec.OSImageVersion, architecture)
-	if !ok {
-		return "", fmt.Errorf("%w: there is no OS image %s for %s", errInfraEnv, infraEnv.Spec.OSImageVersion, architecture)
-	}
-	args, err := kernelArguments(infraEnv)
-	if err != nil {
-		return "", err
-	}
-	which := url.Values{"arch": {architecture}, "version": {image.Version}}
-	public := which.Encode()
-	which.Set("api_key", s.config.Tokens.InfraEnv(string(infraEnv.UID)))
-	return ipxe.Discovery{
-		Kernel: base + "/boot-artifacts/kernel?" + public,
-		Rootfs: base + "/boot-artifacts/rootfs?" + public,
-		Initrd: base + "/images/" + string(infraEnv.UID) + "/pxe-initrd?" + which.Encode(),
-		Args:   args,
-		Retry:  again,
-	}.Script()
-}
-
-func kernelArguments(infraEnv *v1beta1.InfraEnv) ([]string, error) {
-	var args []string
-	for _, argument := range infraEnv.Spec.KernelArguments {
-		if argument.Operation != "append" {
-			return nil, fmt.Errorf("%w: InfraEnv %s/%s: kernel argument %q: operation %q is not supported, only append is",
-				errInfraEnv, infraEnv.Namespace, infraEnv.Name, argument.Value, argument.Operation)
-		}
-		if err := ipxe.Word(argument.Value); err != nil {
-			return nil, fmt.Errorf("%w: InfraEnv %s/%s: kernel argument %q %w",
-				errInfraEnv, infraEnv.Namespace, infraEnv.Name, argument.Value, err)
-		}
-		args = append(args, argument.Value)
-	}
-	return args, nil
+	writeScript(w, r, script)
 }
 
 func (m machine) query() string {
@@ -179,7 +96,7 @@ func (s *Service) infraEnvScript(w http.ResponseWriter, r *http.Request, infraEn
 		return
 	}
 	if ordered {
-		decision, err := s.config.InfraEnvs.BootDecision(r.Context(), asking.mac, asking.uuid)
+		decision, err := s.config.InfraEnvs.BootDecision(r.Context(), asking.mac, asking.uuid, asking.architecture)
 		if err != nil && !missing(err) {
 			s.broken(w, r, fmt.Errorf("decide boot of %s: %w", asking.mac, err))
 			return
@@ -196,7 +113,7 @@ func (s *Service) infraEnvScript(w http.ResponseWriter, r *http.Request, infraEn
 			return
 		}
 	}
-	script, err := s.discovery(infraEnv, architecture, base, "")
+	script, err := s.discovery(r.Context(), infraEnv, architecture, base, scripts(""))
 	if err != nil {
 		s.config.Log.Warn("infraenv script", "infraEnv", infraEnv.Namespace+"/"+infraEnv.Name, "err", err)
 		problem(w, http.StatusConflict, err.Error())
@@ -246,7 +163,11 @@ func attach(w http.ResponseWriter, r *http.Request, name, kind string, content [
 // base is where the machine that asks reaches the plain front: at the address that it asked, or one of that family.
 // Loaders and initramfs often have neither DNS nor the site CA.
 func (s *Service) base(ctx context.Context) string {
-	return "http://" + net.JoinHostPort(s.Reached(ctx).String(), strconv.Itoa(s.config.HTTPPort))
+	return s.baseAt(s.Reached(ctx))
+}
+
+func (s *Service) baseAt(address netip.Addr) string {
+	return "http://" + net.JoinHostPort(address.String(), strconv.Itoa(s.config.HTTPPort))
 }
 
 // Reached is the site's address that the host came to whose HTTP request has the context, or one of that family: what the

@@ -196,7 +196,7 @@ func TestBootDecision(t *testing.T) {
 		{"52:54:00:00:00:0A", "", true}, {"52-54-00-00-00-0a", "", true}, {"", "11111111-0000-4000-8000-000000000001", true},
 		{"52:54:00:00:00:0b", "", true}, {"52:54:00:00:00:0c", "", false}, {"52:54:00:00:00:0d", "", false}, {"52:54:00:00:00:ff", "", false},
 	} {
-		local, found, err := lookup.BootDecision(t.Context(), one.mac, one.uuid)
+		local, found, err := lookup.BootDecision(t.Context(), one.mac, one.uuid, "x86_64")
 		if err != nil || local != one.local || found == nil || found.Name != "default" {
 			t.Errorf("%s%s: local %t, infraenv %v, %v", one.mac, one.uuid, local, found, err)
 		}
@@ -207,10 +207,10 @@ func TestBootDecision(t *testing.T) {
 	if _, err := lookup.ByUID(t.Context(), "other"); !apierrors.IsNotFound(err) {
 		t.Errorf("by a uid that is none: %v", err)
 	}
-	if found, err := (infraenv.Lookup{Client: c, DefaultName: "slipway/default"}).Default(t.Context()); err != nil || found.UID != uid {
+	if found, err := (infraenv.Lookup{Client: c, DefaultName: "slipway/default"}).Default(t.Context(), "x86_64"); err != nil || found.UID != uid {
 		t.Errorf("default: %v", err)
 	}
-	if _, err := (infraenv.Lookup{Client: memory(t)}).Default(t.Context()); !apierrors.IsNotFound(err) {
+	if _, err := (infraenv.Lookup{Client: memory(t)}).Default(t.Context(), "x86_64"); !apierrors.IsNotFound(err) {
 		t.Errorf("default of none: %v", err)
 	}
 }

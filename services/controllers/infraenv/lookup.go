@@ -41,8 +41,9 @@ func (l Lookup) ByUID(ctx context.Context, uid string) (*agentv1beta1.InfraEnv, 
 	return nil, notFound(uid)
 }
 
-// Default is the InfraEnv of machines that nobody knows, else apierrors.IsNotFound.
-func (l Lookup) Default(ctx context.Context) (*agentv1beta1.InfraEnv, error) {
+// Default is the InfraEnv of machines that nobody knows, else apierrors.IsNotFound: the configured one if it is for the
+// machine's architecture (any when empty), else the only one that is.
+func (l Lookup) Default(ctx context.Context, arch string) (*agentv1beta1.InfraEnv, error) {
 	if l.DefaultName != "" {
 		namespace, name, ok := strings.Cut(l.DefaultName, "/")
 		if !ok {
@@ -52,27 +53,30 @@ func (l Lookup) Default(ctx context.Context) (*agentv1beta1.InfraEnv, error) {
 		if err := l.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, infraEnv); err != nil {
 			return nil, fmt.Errorf("read default infraenv: %w", err)
 		}
-		return infraEnv, nil
+		if arch == "" || architecture(infraEnv) == arch {
+			return infraEnv, nil
+		}
 	}
 	all := &agentv1beta1.InfraEnvList{}
 	if err := l.Client.List(ctx, all); err != nil {
 		return nil, fmt.Errorf("list infraenvs: %w", err)
 	}
-	if len(all.Items) != 1 {
-		return nil, notFound(fmt.Sprintf("default (there are %d, and defaultInfraEnv names none)", len(all.Items)))
+	fit := slices.DeleteFunc(all.Items, func(e agentv1beta1.InfraEnv) bool { return arch != "" && architecture(&e) != arch })
+	if len(fit) != 1 {
+		return nil, notFound(fmt.Sprintf("default (there are %d for %s, and defaultInfraEnv names none of them)", len(fit), arch))
 	}
-	return &all.Items[0], nil
+	return &fit[0], nil
 }
 
 // BootDecision says whether the machine boots its own disk; infraEnv is the one that it is discovered with otherwise.
-// mac and uuid are as the firmware has them, either may be empty.
-func (l Lookup) BootDecision(ctx context.Context, mac, uuid string) (local bool, infraEnv *agentv1beta1.InfraEnv, err error) {
+// mac and uuid are as the firmware has them, either may be empty; so may arch, which chooses for unknown machines.
+func (l Lookup) BootDecision(ctx context.Context, mac, uuid, arch string) (local bool, infraEnv *agentv1beta1.InfraEnv, err error) {
 	agent, err := l.machine(ctx, mac, uuid)
 	if err != nil {
 		return false, nil, err
 	}
 	if agent == nil {
-		infraEnv, err = l.Default(ctx)
+		infraEnv, err = l.Default(ctx, arch)
 		return false, infraEnv, err
 	}
 	if host.Installed(agent) {

@@ -1,0 +1,148 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/openshift/assisted-service/api/v1beta1"
+
+	"github.com/slipway-io/slipway/ipxe"
+)
+
+// format is one kind of boot configuration.
+type format struct {
+	// discover renders the live OS, local the start of the installed one, wait a message and another look.
+	discover func(ipxe.Discovery) (string, error)
+	local    func() (string, error)
+	wait     func(message string) (string, error)
+	// paths are where loaders that take no URL find kernel and initrd; nil gives URLs.
+	paths func(context.Context, *v1beta1.InfraEnv, *OS) (kernel, initrd string, err error)
+}
+
+// scripts is the format of iPXE; again is where a machine asks once more.
+func scripts(again string) format {
+	return format{
+		discover: func(d ipxe.Discovery) (string, error) { d.Retry = again; return d.Script() },
+		local:    func() (string, error) { return ipxe.LocalDisk(), nil },
+		wait:     func(message string) (string, error) { return ipxe.Wait(message, comeBack, again) },
+	}
+}
+
+// answer is a boot configuration and what it does.
+type answer struct {
+	script, what string
+	waits        bool
+}
+
+func (f format) waits(message, what string) (answer, error) {
+	script, err := f.wait(message)
+	return answer{script: script, what: what, waits: true}, err
+}
+
+// answer decides, and lets a machine wait where that fails.
+func (s *Service) answer(ctx context.Context, asking machine, base string, as format, more ...any) (string, error) {
+	given, err := s.decide(ctx, asking, base, as)
+	level := slog.LevelInfo
+	if err != nil {
+		level = slog.LevelError
+		if given, err = as.waits("Slipway cannot say what to boot, its log says why", err.Error()); err != nil {
+			return "", err
+		}
+	}
+	if s.asked.news(asking, given) {
+		s.config.Log.Log(ctx, level, "boot script",
+			append([]any{"mac", asking.mac.String(), "uuid", asking.uuid, "boots", given.what}, more...)...)
+	}
+	return given.script, nil
+}
+
+// decide renders what a machine boots.
+func (s *Service) decide(ctx context.Context, asking machine, base string, as format) (answer, error) {
+	decision, err := s.config.InfraEnvs.BootDecision(ctx, asking.mac, asking.uuid, asking.architecture)
+	switch {
+	case missing(err):
+		return as.waits(noInfraEnv, "waits for an InfraEnv")
+	case err != nil:
+		return answer{}, fmt.Errorf("decide: %w", err)
+	case decision.Local:
+		script, err := as.local()
+		return answer{script: script, what: "local disk"}, err
+	case decision.InfraEnv == nil && decision.Wait == "":
+		return as.waits(noInfraEnv, "waits for an InfraEnv")
+	case decision.InfraEnv == nil:
+		return as.waits(decision.Wait, "waits: "+decision.Wait)
+	}
+	script, err := s.discovery(ctx, decision.InfraEnv, asking.architecture, base, as)
+	if errors.Is(err, errInfraEnv) {
+		return as.waits(err.Error(), "waits: "+err.Error())
+	}
+	return answer{script: script, what: "InfraEnv " + decision.InfraEnv.Namespace + "/" + decision.InfraEnv.Name}, err
+}
+
+// errInfraEnv is a mistake in an InfraEnv that keeps its machines from booting; they show it.
+var errInfraEnv = errors.New("this machine cannot boot")
+
+// discovery renders the boot of an InfraEnv's live OS.
+func (s *Service) discovery(ctx context.Context, infraEnv *v1beta1.InfraEnv, architecture, base string, as format) (string, error) {
+	image, ok := s.OS(infraEnv.Spec.OSImageVersion, architecture)
+	if !ok {
+		return "", fmt.Errorf("%w: there is no OS image %s for %s", errInfraEnv, infraEnv.Spec.OSImageVersion, architecture)
+	}
+	if wants, err := parseArchitecture(infraEnv.Spec.CpuArchitecture); err != nil || wants != architecture {
+		return "", fmt.Errorf("%w: InfraEnv %s/%s is for %s and this machine is %s", errInfraEnv, infraEnv.Namespace, infraEnv.Name,
+			infraEnv.Spec.CpuArchitecture, architecture)
+	}
+	args, err := kernelArguments(infraEnv)
+	if err != nil {
+		return "", err
+	}
+	which := url.Values{"arch": {architecture}, "version": {image.Version}}
+	public := which.Encode()
+	which.Set("api_key", s.config.Tokens.InfraEnv(string(infraEnv.UID)))
+	d := ipxe.Discovery{
+		Kernel: base + "/boot-artifacts/kernel?" + public,
+		Initrd: base + "/images/" + string(infraEnv.UID) + "/pxe-initrd?" + which.Encode(),
+		Args:   args, Console: consoles(architecture),
+	}
+	if image.Rootfs != nil {
+		d.Rootfs = base + "/boot-artifacts/rootfs?" + public
+	}
+	if as.paths != nil {
+		if d.Kernel, d.Initrd, err = as.paths(ctx, infraEnv, image); err != nil {
+			return "", err
+		}
+	}
+	return as.discover(d)
+}
+
+// consoles are those that an architecture's firmware and hypervisors show; nil leaves the choice to ipxe's default.
+func consoles(architecture string) []string {
+	switch architecture {
+	case architectureZ:
+		return []string{"ttysclp0"}
+	case "ppc64le":
+		return []string{"hvc0"}
+	case "aarch64":
+		return []string{} // the kernel finds it by SPCR or the device tree
+	}
+	return nil
+}
+
+func kernelArguments(infraEnv *v1beta1.InfraEnv) ([]string, error) {
+	var args []string
+	for _, argument := range infraEnv.Spec.KernelArguments {
+		if argument.Operation != "append" {
+			return nil, fmt.Errorf("%w: InfraEnv %s/%s: kernel argument %q: operation %q is not supported, only append is",
+				errInfraEnv, infraEnv.Namespace, infraEnv.Name, argument.Value, argument.Operation)
+		}
+		if err := ipxe.Word(argument.Value); err != nil {
+			return nil, fmt.Errorf("%w: InfraEnv %s/%s: kernel argument %q %w",
+				errInfraEnv, infraEnv.Namespace, infraEnv.Name, argument.Value, err)
+		}
+		args = append(args, argument.Value)
+	}
+	return args, nil
+}

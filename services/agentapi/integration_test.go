@@ -41,6 +41,10 @@ func (ready) NodeReady(context.Context, types.NamespacedName, string) (exists, r
 
 func (tokens) InfraEnv(uid string) string { return "env:" + uid }
 
+func (s *site) ISO(context.Context, *agentv1beta1.InfraEnv, string, string, string) (bool, error) {
+	return false, nil
+}
+
 func (s *site) Version(arch, _ string) (string, error) {
 	if arch != "x86_64" {
 		return "", errors.New("no such machine OS")

@@ -34,7 +34,7 @@ func command() *cobra.Command {
 	create.AddCommand(platformGroup("cluster", createClusterCommand()), createKubeconfigCommand())
 	destroy := &cobra.Command{Use: "destroy", Short: "Destroy a cluster and return its hosts"}
 	destroy.AddCommand(platformGroup("cluster", destroyClusterCommand()))
-	root.AddCommand(upCommand(), shimCommand(), create, destroy, approveCommand(), versionCommand())
+	root.AddCommand(upCommand(), shimCommand(), create, destroy, approveCommand(), imageCommand(), versionCommand())
 	return root
 }
 

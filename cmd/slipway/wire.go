@@ -38,6 +38,10 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	if err != nil {
 		return err
 	}
+	library, err := a.library(ctx, artifacts, wantedImages(mgr.GetCache()))
+	if err != nil {
+		return err
+	}
 	store := agentapi.Kube{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()}
 	if err := agentapi.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
@@ -67,6 +71,7 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 		return err
 	}
 	group.Add("agentapi", agents.Run)
+	group.Add("os images", library.Run)
 	group.Add("controllers", mgr.Start)
 	return nil
 }

@@ -13,7 +13,8 @@ const (
 	isolinuxBinary = "/usr/lib/ISOLINUX/isolinux.bin"
 	isolinuxRecord = "/usr/lib/ISOLINUX/isohdpfx.bin"
 	isolinuxCore   = "/usr/lib/syslinux/modules/bios/ldlinux.c32"
-	// Signed by Microsoft and Debian: the ISO starts under Secure Boot. This GRUB takes /boot/grub from where it was loaded.
+	// Signed by Microsoft and Debian: the ISO starts under Secure Boot. This GRUB looks for /boot/grub where it was loaded from: a CD's
+	// file system, or the FAT partition of a USB stick.
 	shimSigned = "/usr/lib/shim/shimx64.efi.signed"
 	mokSigned  = "/usr/lib/shim/mmx64.efi.signed"
 	grubSigned = "/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"
@@ -78,7 +79,7 @@ func (b *builder) liveConfiguration(tree, volume string) error {
 	}{Default: arguments, Size: len(area)}
 	files := map[string]string{}
 	for _, file := range []struct{ recipe, path string }{
-		{"boot/live-grub.cfg", "EFI/slipway/grub.cfg"}, {"boot/live-isolinux.cfg", "isolinux/isolinux.cfg"},
+		{"boot/live-grub.cfg", "boot/grub/grub.cfg"}, {"boot/live-isolinux.cfg", "isolinux/isolinux.cfg"},
 	} {
 		text, err := os.ReadFile(b.recipe(file.recipe))
 		if err != nil {

@@ -49,3 +49,13 @@ func (i *Image) Live(architecture string) (Live, error) {
 	}
 	return live, nil
 }
+
+// SystemVersion is what the volume id says after the system's name.
+func (i *Image) SystemVersion() string {
+	for prefix := range strings.SplitSeq(systems, ", ") {
+		if version, ok := strings.CutPrefix(i.VolumeID, prefix); ok {
+			return version
+		}
+	}
+	return i.VolumeID
+}

@@ -80,6 +80,15 @@ bench: packages build ## DHCP beside Kea; start, size and idle cost of control p
 	go run ./test/bench/hostedcluster -bin bin -release "$$release" -os "$$os" -bare "$$(awk '/^bare etcd/ {print $$7 "s"}' "$$dir/report")" && \
 	bin/rehearse -once -bin bin -release "$$release" -os "$$os"
 
+DEBIAN += skopeo
+.PHONY: bench-mirror tools
+
+bench-mirror: packages build tools ## Mirroring beside skopeo, crane and regsync
+	go build -trimpath -o bin/bench-mirror ./test/bench/mirror && bin/bench-mirror -slipway bin/slipway -tools bin
+
+tools: ## Build the registries and clients of others that tests and benchmarks run beside ours
+	@mkdir -p bin && cd test/tools && for t in $$(go list tool); do go build -o ../../bin/ $$t || exit 1; done
+
 e2e: packages build ## The main job on a virtual site, with faults
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
 	SLIPWAY_E2E_BIN=$(CURDIR)/bin SLIPWAY_E2E_RELEASE="$$release" SLIPWAY_E2E_OS="$$os" \

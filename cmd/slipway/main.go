@@ -3,9 +3,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -17,10 +19,27 @@ var version = "development"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "slipway:", err)
-		os.Exit(1)
+	root := command()
+	if filepath.Base(os.Args[0]) == ocMirror {
+		root = mirrorCommand(ocMirror)
+		root.SilenceUsage, root.SilenceErrors = true, true
 	}
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "slipway:", err)
+		os.Exit(exitCode(err))
+	}
+}
+
+// ocMirror is the name under which the binary is oc-mirror: for scripts, and for oc, which finds its plugins by name.
+const ocMirror = "oc-mirror"
+
+// exitCode is 1, unless the error knows better.
+func exitCode(err error) int {
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
+	return 1
 }
 
 func command() *cobra.Command {
@@ -34,7 +53,7 @@ func command() *cobra.Command {
 	create.AddCommand(platformGroup("cluster", createClusterCommand()), createKubeconfigCommand())
 	destroy := &cobra.Command{Use: "destroy", Short: "Destroy a cluster and return its hosts"}
 	destroy.AddCommand(platformGroup("cluster", destroyClusterCommand()))
-	root.AddCommand(upCommand(), shimCommand(), create, destroy, approveCommand(), imageCommand(), versionCommand())
+	root.AddCommand(upCommand(), shimCommand(), create, destroy, approveCommand(), imageCommand(), mirrorCommand("mirror"), versionCommand())
 	return root
 }
 

@@ -48,7 +48,7 @@ var homes = map[string][]string{
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},
 	"sigs.k8s.io/controller-runtime":         {"services/controllers", "services/api", "services/agentapi", "cmd/slipway", "test/", "assets/crds"},
 	"github.com/vishvananda/netlink":         {"services/dhcp", "cmd/slipway", "test/site"},
-	"github.com/google/go-containerregistry": {"mirror/", "assets/release"},
+	"github.com/google/go-containerregistry": {"mirror/", "assets/release", "test/"},
 }
 
 type listed struct {

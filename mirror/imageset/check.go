@@ -1,0 +1,192 @@
+package imageset
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// maxArchiveSize in GiB is what a size in bytes can express with room to spare.
+const maxArchiveSize = 1 << 20
+
+var (
+	architectures = []string{"amd64", "arm64", "ppc64le", "s390x", "multi"}
+	pathPattern   = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+// checker collects problems, each with the path where it is.
+type checker struct {
+	problems []string
+}
+
+func (c *checker) add(path, format string, args ...any) {
+	c.problems = append(c.problems, path+": "+fmt.Sprintf(format, args...))
+}
+
+func check(set *Set) []string {
+	c := &checker{}
+	root := "mirror"
+	if set.Delete {
+		root = "delete"
+		if set.ArchiveSize != 0 {
+			c.add("archiveSize", "has no meaning where images are deleted; take it out")
+		}
+		if len(set.BlockedImages) > 0 {
+			c.add("delete.blockedImages", "has no meaning where images are deleted; take it out")
+		}
+	}
+	if set.ArchiveSize < 0 || set.ArchiveSize > maxArchiveSize {
+		c.add("archiveSize", "is %d, want 1 to %d GiB, or 0 for the default", set.ArchiveSize, maxArchiveSize)
+	}
+	if len(set.Samples) > 0 {
+		c.add(root+".samples", "can't be honoured: no mirror tool fetches samples; name their images in additionalImages")
+	}
+	c.platform(root+".platform", set.Platform)
+	seen := map[string]bool{}
+	for i, operator := range set.Operators {
+		path := fmt.Sprintf("%s.operators[%d]", root, i)
+		c.operator(path, operator)
+		key := operator.Catalog + " " + operator.TargetCatalog + " " + operator.TargetTag
+		if seen[key] {
+			c.add(path+".catalog", "%s is there twice with the same target", operator.Catalog)
+		}
+		seen[key] = true
+	}
+	for i, image := range set.AdditionalImages {
+		c.image(fmt.Sprintf("%s.additionalImages[%d]", root, i), image)
+	}
+	c.helm(root+".helm", set.Helm)
+	for i, blocked := range set.BlockedImages {
+		if _, err := regexp.Compile(blocked.Name); err != nil || blocked.Name == "" {
+			c.add(fmt.Sprintf("%s.blockedImages[%d].name", root, i), "%q is no regular expression", blocked.Name)
+		}
+	}
+	return c.problems
+}
+
+func (c *checker) platform(path string, p Platform) {
+	if len(p.Architectures) > 0 && len(p.Platforms) > 0 {
+		c.add(path+".platforms", "can't go with architectures; take one of them out")
+	}
+	for i, architecture := range p.Architectures {
+		if !slices.Contains(architectures, architecture) {
+			c.add(fmt.Sprintf("%s.architectures[%d]", path, i), "is %q, want one of %s", architecture, strings.Join(architectures, ", "))
+		}
+	}
+	c.platforms(path+".platforms", p.Platforms)
+	if p.Release != "" && len(p.Channels) > 0 {
+		c.add(path+".release", "can't go with channels; take one of them out")
+	}
+	if (p.Graph || p.KubeVirtContainer) && p.Release == "" && len(p.Channels) == 0 {
+		c.add(path, "graph and kubeVirtContainer want channels or a release")
+	}
+	seen := map[string]bool{}
+	for i, channel := range p.Channels {
+		at := fmt.Sprintf("%s.channels[%d]", path, i)
+		if channel.Name == "" || seen[channel.Name] {
+			c.add(at+".name", "%q is empty or there twice", channel.Name)
+		}
+		seen[channel.Name] = true
+		if channel.Type != "" && channel.Type != "ocp" && channel.Type != "okd" {
+			c.add(at+".type", "is %q, want ocp or okd", channel.Type)
+		}
+		if channel.Full && (channel.MinVersion != "" || channel.MaxVersion != "" || channel.ShortestPath) {
+			c.add(at+".full", "can't go with minVersion, maxVersion or shortestPath")
+		}
+		c.versions(at, channel.MinVersion, channel.MaxVersion)
+	}
+}
+
+func (c *checker) operator(path string, o Operator) {
+	if o.Catalog == "" {
+		c.add(path+".catalog", "is empty")
+	}
+	if strings.HasPrefix(o.Catalog, "oci:") {
+		c.add(path+".catalog", "%s: catalogs from directories can't be honoured yet; push it to a registry first", o.Catalog)
+	}
+	if o.TargetCatalogSourceTemplate != "" {
+		c.add(path+".targetCatalogSourceTemplate", "can't be honoured yet; take it out and patch the CatalogSource that is written")
+	}
+	c.target(path, "targetCatalog", o.TargetCatalog, o.TargetTag)
+	c.platforms(path+".platforms", o.Platforms)
+	seen := map[string]bool{}
+	for i, pkg := range o.Packages {
+		at := fmt.Sprintf("%s.packages[%d]", path, i)
+		if pkg.Name == "" || seen[pkg.Name] {
+			c.add(at+".name", "%q is empty or there twice", pkg.Name)
+		}
+		seen[pkg.Name] = true
+		if len(pkg.Channels) > 0 && (pkg.MinVersion != "" || pkg.MaxVersion != "") {
+			c.add(at, "has versions of its own and channels; give the versions in the channels")
+		}
+		c.versions(at, pkg.MinVersion, pkg.MaxVersion)
+		channels := map[string]bool{}
+		for j, channel := range pkg.Channels {
+			in := fmt.Sprintf("%s.channels[%d]", at, j)
+			if channel.Name == "" || channels[channel.Name] {
+				c.add(in+".name", "%q is empty or there twice", channel.Name)
+			}
+			channels[channel.Name] = true
+			c.versions(in, channel.MinVersion, channel.MaxVersion)
+		}
+	}
+}
+
+func (c *checker) image(path string, image Image) {
+	if image.Name == "" {
+		c.add(path+".name", "is empty")
+	}
+	if strings.HasPrefix(image.Name, "oci:") {
+		c.add(path+".name", "%s: images from directories can't be honoured yet; push it to a registry first", image.Name)
+	}
+	c.target(path, "targetRepo", image.TargetRepo, image.TargetTag)
+	c.platforms(path+".platforms", image.Platforms)
+}
+
+func (c *checker) target(path, key, repository, tag string) {
+	if repository != "" && !pathPattern.MatchString(repository) {
+		c.add(path+"."+key, "%q is no repository path", repository)
+	}
+	if tag != "" && !tagPattern.MatchString(tag) {
+		c.add(path+".targetTag", "%q is no tag", tag)
+	}
+}
+
+func (c *checker) platforms(path string, platforms []Instance) {
+	for i, platform := range platforms {
+		if platform.OS == "" || platform.Architecture == "" {
+			c.add(fmt.Sprintf("%s[%d]", path, i), "wants os and architecture")
+		}
+	}
+}
+
+func (c *checker) versions(path, low, high string) {
+	var parsed []*semver.Version
+	for key, version := range map[string]string{"minVersion": low, "maxVersion": high} {
+		if version == "" {
+			continue
+		}
+		v, err := semver.StrictNewVersion(version)
+		if err != nil {
+			c.add(path+"."+key, "%q is no semantic version", version)
+			continue
+		}
+		parsed = append(parsed, v)
+	}
+	if len(parsed) == 2 && semver.MustParse(low).GreaterThan(semver.MustParse(high)) {
+		c.add(path+".minVersion", "%s is above maxVersion %s", low, high)
+	}
+}
+
+func (c *checker) helm(path string, helm Helm) {
+	if len(helm.Repositories) > 0 {
+		c.add(path+".repositories", "can't be honoured yet; name the charts' images in additionalImages")
+	}
+	if len(helm.Local) > 0 {
+		c.add(path+".local", "can't be honoured yet; name the charts' images in additionalImages")
+	}
+}

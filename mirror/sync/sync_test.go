@@ -1,0 +1,445 @@
+package sync
+
+import (
+	"context"
+
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	gosync "sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/olareg/olareg"
+	"github.com/olareg/olareg/config"
+
+	"github.com/slipway-io/slipway/mirror/imageset"
+	"github.com/slipway-io/slipway/mirror/plan"
+	"github.com/slipway-io/slipway/mirror/remote"
+)
+
+// server is a registry that counts what it is asked.
+type server struct {
+	host string
+	mu   gosync.Mutex
+	seen map[string]int
+	sent int64
+	// before is asked first; true means that it has answered.
+	before func(http.ResponseWriter, *http.Request) bool
+}
+
+func (s *server) count(method string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen[method]
+}
+
+func (s *server) total() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.seen {
+		n += c
+	}
+	return n
+}
+
+func (s *server) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen, s.sent = map[string]int{}, 0
+}
+
+type counting struct {
+	http.ResponseWriter
+	s *server
+}
+
+func (c counting) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.s.mu.Lock()
+	c.s.sent += int64(n)
+	c.s.mu.Unlock()
+	return n, err
+}
+
+func serve(t *testing.T) *server {
+	t.Helper()
+	allowed := true
+	var conf config.Config
+	conf.Storage.StoreType = config.StoreMem
+	conf.API.DeleteEnabled = &allowed
+	conf.Log = slog.New(slog.DiscardHandler)
+	store := olareg.New(conf)
+	s := &server{seen: map[string]int{}}
+	var opened gosync.Mutex // the store is not safe where a repository appears
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.seen[r.Method]++
+		before := s.before
+		s.mu.Unlock()
+		if before != nil && before(w, r) {
+			return
+		}
+		if r.Method == http.MethodPost || r.Method == http.MethodHead {
+			opened.Lock()
+			defer opened.Unlock()
+		}
+		store.ServeHTTP(counting{w, s}, r)
+	}))
+	t.Cleanup(func() {
+		web.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.host = strings.TrimPrefix(web.URL, "http://")
+	return s
+}
+
+func push(t *testing.T, ref string, what ggcr.Taggable) {
+	t.Helper()
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch it := what.(type) {
+	case v1.Image:
+		err = ggcr.Write(parsed, it)
+	case v1.ImageIndex:
+		err = ggcr.WriteIndex(parsed, it)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func layer(t *testing.T, size int64) v1.Layer {
+	t.Helper()
+	l, err := random.Layer(size, types.OCILayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func image(t *testing.T, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	made, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err = mutate.ConfigFile(made, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: rootFS(t, made),
+		Config: v1.Config{Labels: map[string]string{"unique": random20(t)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+func rootFS(t *testing.T, made v1.Image) v1.RootFS {
+	file, err := made.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file.RootFS
+}
+
+func random20(t *testing.T) string {
+	h, err := layer(t, 20).Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Hex
+}
+
+// site is a source, a target and a workspace.
+type site struct {
+	source, target *server
+	client         *remote.Client
+	dir            string
+	previous       *plan.Plan
+	options        plan.Options
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	client, err := remote.New(remote.Config{Insecure: true, Attempts: 3, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return &site{source: serve(t), target: serve(t), client: client, dir: t.TempDir()}
+}
+
+func (s *site) plan(t *testing.T, names ...string) *plan.Plan {
+	t.Helper()
+	set := &imageset.Set{}
+	for _, n := range names {
+		set.AdditionalImages = append(set.AdditionalImages, imageset.Image{Name: s.source.host + "/" + n})
+	}
+	return s.planSet(t, set)
+}
+
+func (s *site) planSet(t *testing.T, set *imageset.Set) *plan.Plan {
+	t.Helper()
+	o := s.options
+	o.Previous = s.previous
+	p, err := plan.Build(t.Context(), set, s.client, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.previous = p
+	return p
+}
+
+func (s *site) run(t *testing.T, ctx context.Context, p *plan.Plan) *Result {
+	t.Helper()
+	state, err := OpenState(filepath.Join(s.dir, "state.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := state.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	work, err := Prepare(ctx, Config{Plan: p, Source: Registries{Client: s.client}, Target: s.client, Host: s.target.host, Namespace: "m", State: state, Workers: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return work.Do(ctx)
+}
+
+func (s *site) pulls(t *testing.T, path string) {
+	t.Helper()
+	ref, err := name.ParseReference(s.target.host + "/m/" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ggcr.Get(ref)
+	if err != nil {
+		t.Errorf("pull %s: %v", path, err)
+		return
+	}
+	if got.MediaType.IsIndex() {
+		index, err := got.ImageIndex()
+		if err == nil {
+			err = validate.Index(index)
+		}
+		if err != nil {
+			t.Errorf("pull %s: %v", path, err)
+		}
+		return
+	}
+	pulled, err := got.Image()
+	if err == nil {
+		err = validate.Image(pulled)
+	}
+	if err != nil {
+		t.Errorf("pull %s: %v", path, err)
+	}
+}
+
+func TestEachByteOnce(t *testing.T) {
+	s := newSite(t)
+	base := layer(t, 400_000)
+	names := []string{"a/one:v1", "a/two:v1", "b/three:v1", "b/multi:v1"}
+	for _, n := range names[:3] {
+		push(t, s.source.host+"/"+n, image(t, base, layer(t, 50_000)))
+	}
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: image(t, base), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{Add: image(t, base), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}})
+	push(t, s.source.host+"/"+names[3], index)
+	s.source.reset()
+
+	p := s.plan(t, names...)
+	result := s.run(t, t.Context(), p)
+	if result.Failed != 0 || result.Copied != 4 || result.ExitCode != 0 {
+		t.Fatalf("cold: %+v", result)
+	}
+	// 5 images have a config each, 3 a layer of their own, all share one.
+	if result.Blobs != 9 || result.Mounted != 3 {
+		t.Errorf("moved %d blobs and mounted %d, want 9 and 3", result.Blobs, result.Mounted)
+	}
+	totals, err := p.Totals()
+	if err != nil || result.Bytes != totals.Bytes || s.source.sent > totals.Bytes+50_000 {
+		t.Errorf("moved %d bytes, source sent %d, plan %+v, %v", result.Bytes, s.source.sent, totals, err)
+	}
+	for _, n := range names {
+		s.pulls(t, n)
+	}
+
+	s.source.reset()
+	s.target.reset()
+	result = s.run(t, t.Context(), s.plan(t, names...))
+	if result.Present != 4 || result.Bytes != 0 {
+		t.Errorf("warm: %+v", result)
+	}
+	if n := s.source.total() + s.target.total(); n > 8 || s.target.count(http.MethodPut) > 0 {
+		t.Errorf("warm: %d requests for 4 tags, %d PUT", n, s.target.count(http.MethodPut))
+	}
+
+	added := layer(t, 70_000)
+	push(t, s.source.host+"/a/two:v1", image(t, base, added))
+	result = s.run(t, t.Context(), s.plan(t, names...))
+	if result.Copied != 1 || result.Blobs != 2 || result.Bytes > 75_000 {
+		t.Errorf("one changed: %+v", result)
+	}
+	s.pulls(t, "a/two:v1")
+}
+
+func TestFailureOfOneIsNotFailureOfAll(t *testing.T) {
+	s := newSite(t)
+	bad := layer(t, 1000)
+	digest, err := bad.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	push(t, s.source.host+"/good:v1", image(t, layer(t, 1000)))
+	push(t, s.source.host+"/bad:v1", image(t, bad))
+	s.source.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, digest.String()) {
+			return false
+		}
+		_, _ = w.Write(make([]byte, 1000))
+		return true
+	}
+	result := s.run(t, t.Context(), s.plan(t, "good:v1", "bad:v1", "none:v1"))
+	planned := &Result{}
+	planned.AddFailures(s.previous.Failures)
+	if result.Copied != 1 || result.Failed != 1 || result.ExitCode != ExitAdditional || planned.Failed != 1 {
+		t.Errorf("%+v and %+v", result, planned)
+	}
+	s.pulls(t, "good:v1")
+	if _, err := s.client.Resolve(t.Context(), remote.Repository{Host: s.target.host, Path: "m/bad"}, "v1"); err == nil {
+		t.Error("an image whose content is wrong has its tag")
+	}
+}
+
+func TestInterruptedRunContinues(t *testing.T) {
+	s := newSite(t)
+	var names []string
+	for _, n := range []string{"a", "b", "c", "d", "e", "f"} {
+		push(t, s.source.host+"/"+n+":v1", image(t, layer(t, 3_000_000)))
+		names = append(names, n+":v1")
+	}
+	s.source.reset()
+	p := s.plan(t, names...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var sent int64
+	s.source.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/blobs/") && s.source.count(http.MethodGet) > 20 {
+			cancel()
+		}
+		return false
+	}
+	s.run(t, ctx, p)
+	cancel()
+	s.source.before = nil
+	result := s.run(t, t.Context(), p)
+	totals, err := p.Totals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent = s.source.sent
+	if result.Failed != 0 || result.Copied+result.Present != 6 {
+		t.Fatalf("%+v", result)
+	}
+	t.Logf("source sent %d for %d", sent, totals.Bytes)
+	for _, n := range names {
+		s.pulls(t, n)
+	}
+}
+
+func TestTargetThatForgot(t *testing.T) {
+	s := newSite(t)
+	push(t, s.source.host+"/a:v1", image(t, layer(t, 1000)))
+	p := s.plan(t, "a:v1")
+	if result := s.run(t, t.Context(), p); result.Copied != 1 {
+		t.Fatalf("%+v", result)
+	}
+	s.target = serve(t) // another registry in its place, the state file stays
+	if result := s.run(t, t.Context(), p); result.Copied != 1 {
+		t.Fatalf("%+v", result)
+	}
+	s.pulls(t, "a:v1")
+}
+
+func TestSignaturesTravelAlong(t *testing.T) {
+	s := newSite(t)
+	made := image(t, layer(t, 1000))
+	push(t, s.source.host+"/a:v1", made)
+	digest, err := made.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	push(t, s.source.host+"/a:sha256-"+digest.Hex+".sig", image(t, layer(t, 100)))
+	described, err := partial.Descriptor(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	referrer, ok := mutate.Subject(image(t, layer(t, 100)), *described).(v1.Image)
+	if !ok {
+		t.Fatal("no image")
+	}
+	referring, err := referrer.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	push(t, s.source.host+"/a@"+referring.String(), referrer)
+	result := s.run(t, t.Context(), s.plan(t, "a:v1"))
+	if result.Copied != 3 || result.Failed != 0 {
+		t.Fatalf("%+v", result)
+	}
+	s.pulls(t, "a:sha256-"+digest.Hex+".sig")
+	found, supported, err := s.client.Referrers(t.Context(), remote.Repository{Host: s.target.host, Path: "m/a"}, digest.String())
+	if err != nil || !supported || len(found) != 1 || found[0].Digest != referring.String() {
+		t.Errorf("referrers: %+v %v %v", found, supported, err)
+	}
+	s.source.reset()
+	s.target.reset()
+	if result = s.run(t, t.Context(), s.plan(t, "a:v1")); result.Present != 3 || s.target.count(http.MethodPut) != 0 {
+		t.Errorf("warm: %+v", result)
+	}
+}
+
+func TestPlatforms(t *testing.T) {
+	for _, rewrite := range []bool{false, true} {
+		s := newSite(t)
+		s.options.Rewrite = rewrite
+		index := mutate.AppendManifests(empty.Index,
+			mutate.IndexAddendum{Add: image(t, layer(t, 1000)), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+			mutate.IndexAddendum{Add: image(t, layer(t, 1000)), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+		push(t, s.source.host+"/multi:v1", index)
+		p := s.planSet(t, &imageset.Set{Content: imageset.Content{AdditionalImages: []imageset.Image{{Name: s.source.host + "/multi:v1",
+			Platforms: []imageset.Instance{{OS: "linux", Architecture: "amd64"}}}}}})
+		result := s.run(t, t.Context(), p)
+		digest, err := index.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := p.Images[0].Digest == digest.String()
+		if !rewrite && result.Failed == 1 && strings.Contains(result.Images[0].Error, "--platform-index=rewritten") {
+			continue // this registry takes no sparse index, and the error says what to do
+		}
+		if result.Failed != 0 || result.Blobs != 2 || same == rewrite || p.Images[0].Platforms[0] != "linux/amd64" {
+			t.Errorf("rewrite %v: %+v %+v", rewrite, result, p.Images)
+		}
+		if rewrite {
+			s.pulls(t, "multi:v1")
+		}
+	}
+}

@@ -1,0 +1,3 @@
+package main
+
+const serveEnv = "SLIPWAY_BENCH_SERVE"

@@ -209,7 +209,7 @@ func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 			return resp, nil
 		}
 		var status *StatusError
-		if errors.As(err, &status) && status.Status == http.StatusUnauthorized && !challenged && h.answered(err) && k.body == nil {
+		if errors.As(err, &status) && status.Status == http.StatusUnauthorized && !challenged && h.answered(err) && !k.once {
 			challenged = true
 			attempt--
 			continue

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,8 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/olareg/olareg"
-	"github.com/olareg/olareg/config"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/slipway-io/slipway/mirror/registry"
 )
 
 // front is a registry behind a handler that a test changes.
@@ -32,13 +32,16 @@ type front struct {
 
 func serve(t *testing.T, wrap func(http.Handler) http.Handler) *front {
 	t.Helper()
-	allowed := true
-	var conf config.Config
-	conf.Storage.StoreType = config.StoreMem
-	conf.API.DeleteEnabled = &allowed
-	conf.Log = slog.New(slog.DiscardHandler)
-	store := olareg.New(conf)
-	f := &front{handler: wrap(store)}
+	store, err := registry.Open(registry.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte("pusher"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Allow(registry.Access{Anonymous: true, Users: []registry.User{{Name: "pusher", Hash: hash, Push: []string{"*"}}}})
+	f := &front{handler: wrap(store.Handler())}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.requests.Add(1)
 		f.handler.ServeHTTP(w, r)
@@ -53,11 +56,21 @@ func serve(t *testing.T, wrap func(http.Handler) http.Handler) *front {
 	return f
 }
 
+// pusher may push everywhere.
+type pusher struct{}
+
+func (pusher) Credentials(context.Context, Repository) (Credentials, error) {
+	return Credentials{Username: "pusher", Password: "pusher"}, nil
+}
+
 func plain(h http.Handler) http.Handler { return h }
 
 func client(t *testing.T, c Config) *Client {
 	t.Helper()
 	c.Insecure = true
+	if c.Keychain == nil {
+		c.Keychain = pusher{}
+	}
 	if c.Wait == nil {
 		c.Wait = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	}
@@ -233,6 +246,7 @@ func TestTokens(t *testing.T) {
 				w.WriteHeader(http.StatusUnauthorized)
 				return
 			}
+			r.SetBasicAuth("pusher", "pusher")
 			next.ServeHTTP(w, r)
 		})
 	})

@@ -153,6 +153,18 @@ func (s *State) forget(repository string) {
 	}
 }
 
+// drop forgets one blob of a repository.
+func (s *State) drop(repository, blob string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.repositories[repository]; c != nil {
+		delete(c.blobs, blob)
+	}
+	if at := slices.Index(s.holders[blob], repository); at >= 0 {
+		s.holders[blob] = slices.Delete(s.holders[blob], at, at+1)
+	}
+}
+
 // encode writes the state as lines, sorted; begun uploads only where they are wanted.
 func (s *State) encode(uploads bool) []byte {
 	var out bytes.Buffer

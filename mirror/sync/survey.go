@@ -27,7 +27,65 @@ func (r *run) survey(ctx context.Context) error {
 		}
 		group.Go(func() error { return r.look(ctx, j) })
 	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return r.verify(ctx)
+}
+
+// verify asks for the blobs that the state file alone vouches for: the target may have cleaned up, or be another one, and some
+// registries take manifests whose blobs are missing.
+func (r *run) verify(ctx context.Context) error {
+	doubtful := map[need]bool{}
+	for _, j := range r.jobs {
+		if j.status != "" {
+			continue
+		}
+		blobs, err := r.Plan.BlobsOf(j.image)
+		if err != nil {
+			return err
+		}
+		for _, digest := range blobs {
+			if n := (need{j.path, digest}); r.State.has(j.path, digest) && !r.confirmed[n] {
+				doubtful[n] = true
+			}
+		}
+	}
+	var group errgroup.Group
+	group.SetLimit(r.Workers)
+	for n := range doubtful {
+		group.Go(func() error {
+			there, err := r.Target.Has(ctx, r.target(n.repository), n.blob)
+			if err == nil && !there {
+				r.State.drop(n.repository, n.blob)
+			}
+			if err != nil && ctx.Err() == nil {
+				r.Log.Warn("target can't be asked for a blob", "repository", n.repository, "err", err)
+				r.State.drop(n.repository, n.blob)
+			}
+			return ctx.Err()
+		})
+	}
 	return group.Wait()
+}
+
+// confirm notes blobs that the target vouches for.
+func (r *run) confirm(path string, blobs []string) error {
+	var entries []entry
+	r.mu.Lock()
+	for _, digest := range blobs {
+		r.confirmed[need{path, digest}] = true
+	}
+	r.mu.Unlock()
+	for _, digest := range blobs {
+		if !r.State.has(path, digest) {
+			entries = append(entries, entry{Repository: path, Blob: digest})
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return r.State.note(entries...)
 }
 
 // look finds out whether an image is at the target already. Only the end of ctx is an error: a target that doesn't answer fails the image later.
@@ -58,18 +116,14 @@ func (r *run) present(j *job) error {
 	if err != nil {
 		return err
 	}
-	var entries []entry
-	for _, digest := range blobs {
-		if !r.State.has(j.path, digest) {
-			entries = append(entries, entry{Repository: j.path, Blob: digest})
-		}
+	if err := r.confirm(j.path, blobs); err != nil {
+		return err
 	}
-	entries = append(entries, entry{Repository: j.path, Manifest: j.image.Digest, Tag: j.image.Tag})
 	r.mu.Lock()
 	j.status = Present
 	r.mu.Unlock()
 	r.Progress.images.Add(1)
-	return r.State.note(entries...)
+	return r.State.note(entry{Repository: j.path, Manifest: j.image.Digest, Tag: j.image.Tag})
 }
 
 // learn reads the manifest that an image replaces: most of its blobs are likely the same.
@@ -77,9 +131,6 @@ func (r *run) learn(ctx context.Context, j *job, digest string) error {
 	blobs, err := r.Plan.BlobsOf(j.image)
 	if err != nil {
 		return err
-	}
-	if !slices.ContainsFunc(blobs, func(blob string) bool { return r.State.holder(blob, "") == "" }) {
-		return nil
 	}
 	old := plan.New()
 	m, err := r.Target.Manifest(ctx, r.target(j.path), digest)
@@ -91,14 +142,5 @@ func (r *run) learn(ctx context.Context, j *job, digest string) error {
 	if err != nil {
 		return nil // the target's old content is none of our business
 	}
-	var entries []entry
-	for _, blob := range there {
-		if slices.Contains(blobs, blob) {
-			entries = append(entries, entry{Repository: j.path, Blob: blob})
-		}
-	}
-	if len(entries) == 0 {
-		return nil
-	}
-	return r.State.note(entries...)
+	return r.confirm(j.path, slices.DeleteFunc(there, func(blob string) bool { return !slices.Contains(blobs, blob) }))
 }

@@ -45,10 +45,11 @@ type run struct {
 	Config
 	bytes, blobs, mounted atomic.Int64
 
-	mu       sync.Mutex
-	jobs     []*job
-	byOrigin map[string][]*job
-	waiting  map[need][]*job // jobs that wait for a blob in a repository
+	mu        sync.Mutex
+	jobs      []*job
+	byOrigin  map[string][]*job
+	waiting   map[need][]*job // jobs that wait for a blob in a repository
+	confirmed map[need]bool   // blobs that the target vouched for in this run
 }
 
 // need is a blob in a repository of the target.
@@ -90,7 +91,7 @@ func Prepare(ctx context.Context, c Config) (*Work, error) {
 	if c.Progress == nil {
 		c.Progress = &Progress{}
 	}
-	r := &run{Config: c, byOrigin: map[string][]*job{}, waiting: map[need][]*job{}}
+	r := &run{Config: c, byOrigin: map[string][]*job{}, waiting: map[need][]*job{}, confirmed: map[need]bool{}}
 	for _, image := range c.Plan.Images {
 		j := &job{image: image, path: r.path(image.Repository)}
 		r.jobs = append(r.jobs, j)

@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -21,11 +21,11 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
-	"github.com/olareg/olareg"
-	"github.com/olareg/olareg/config"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/plan"
+	"github.com/slipway-io/slipway/mirror/registry"
 	"github.com/slipway-io/slipway/mirror/remote"
 )
 
@@ -76,14 +76,17 @@ func (c counting) Write(p []byte) (int, error) {
 
 func serve(t *testing.T) *server {
 	t.Helper()
-	allowed := true
-	var conf config.Config
-	conf.Storage.StoreType = config.StoreMem
-	conf.API.DeleteEnabled = &allowed
-	conf.Log = slog.New(slog.DiscardHandler)
-	store := olareg.New(conf)
+	store, err := registry.Open(registry.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte("pusher"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Allow(registry.Access{Anonymous: true, Users: []registry.User{{Name: "pusher", Hash: hash, Push: []string{"*"}}}})
+	handler := store.Handler()
 	s := &server{seen: map[string]int{}}
-	var opened gosync.Mutex // the store is not safe where a repository appears
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.seen[r.Method]++
@@ -92,11 +95,7 @@ func serve(t *testing.T) *server {
 		if before != nil && before(w, r) {
 			return
 		}
-		if r.Method == http.MethodPost || r.Method == http.MethodHead {
-			opened.Lock()
-			defer opened.Unlock()
-		}
-		store.ServeHTTP(counting{w, s}, r)
+		handler.ServeHTTP(counting{w, s}, r)
 	}))
 	t.Cleanup(func() {
 		web.Close()
@@ -108,6 +107,15 @@ func serve(t *testing.T) *server {
 	return s
 }
 
+// pusher may push everywhere.
+type pusher struct{}
+
+func (pusher) Credentials(context.Context, remote.Repository) (remote.Credentials, error) {
+	return remote.Credentials{Username: "pusher", Password: "pusher"}, nil
+}
+
+var pusherAuth = ggcr.WithAuth(&authn.Basic{Username: "pusher", Password: "pusher"})
+
 func push(t *testing.T, ref string, what ggcr.Taggable) {
 	t.Helper()
 	parsed, err := name.ParseReference(ref)
@@ -116,9 +124,9 @@ func push(t *testing.T, ref string, what ggcr.Taggable) {
 	}
 	switch it := what.(type) {
 	case v1.Image:
-		err = ggcr.Write(parsed, it)
+		err = ggcr.Write(parsed, it, pusherAuth)
 	case v1.ImageIndex:
-		err = ggcr.WriteIndex(parsed, it)
+		err = ggcr.WriteIndex(parsed, it, pusherAuth)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -175,12 +183,17 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	client, err := remote.New(remote.Config{Insecure: true, Attempts: 3, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+	return &site{source: serve(t), target: serve(t), client: newClient(t), dir: t.TempDir()}
+}
+
+func newClient(t *testing.T) *remote.Client {
+	t.Helper()
+	client, err := remote.New(remote.Config{Insecure: true, Keychain: pusher{}, Attempts: 3, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return &site{source: serve(t), target: serve(t), client: client, dir: t.TempDir()}
+	return client
 }
 
 func (s *site) plan(t *testing.T, names ...string) *plan.Plan {
@@ -284,6 +297,7 @@ func TestEachByteOnce(t *testing.T) {
 
 	s.source.reset()
 	s.target.reset()
+	s.client = newClient(t)
 	result = s.run(t, t.Context(), s.plan(t, names...))
 	if result.Present != 4 || result.Bytes != 0 {
 		t.Errorf("warm: %+v", result)

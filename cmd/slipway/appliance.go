@@ -42,6 +42,8 @@ type appliance struct {
 	driver   *process.Driver
 	changed  chan string
 	rest     *rest.Config
+	// inventory tells DHCP which hosts there are.
+	inventory inventory
 }
 
 // open reads or makes what lies in the state directory and imports the releases.

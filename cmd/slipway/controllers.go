@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-io/slipway/services/controllers/hostedcontrolplane"
 	"github.com/slipway-io/slipway/services/controllers/infraenv"
 	"github.com/slipway-io/slipway/services/controllers/nodepool"
+	"github.com/slipway-io/slipway/services/controllers/reservations"
 	"github.com/slipway-io/slipway/services/host"
 	"github.com/slipway-io/slipway/services/ignition"
 	"github.com/slipway-io/slipway/services/image"
@@ -55,6 +56,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		{"agentmachine", &agentmachine.Reconciler{Client: kube, Live: mgr.GetAPIReader()}},
 		{"csr", &csr.Reconciler{Client: kube, Guests: guests}},
 		{"dnsrecords", &dnsrecords.Reconciler{Client: kube, Guests: guests, Zones: names, Site: a.config.SiteAddresses()}},
+		{"reservations", &reservations.Reconciler{Client: kube, Leases: &a.inventory}},
 	}
 	for _, one := range set {
 		if err := one.reconciler.SetupWithManager(mgr); err != nil {

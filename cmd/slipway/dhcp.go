@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/controllers/reservations"
 	"github.com/slipway-io/slipway/services/dhcp"
 	"github.com/slipway-io/slipway/services/run"
 )
@@ -29,16 +31,52 @@ func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interfa
 			fixed = append(fixed, dhcp.Reservation{MAC: mac, Address: reservation.Address, Hostname: reservation.Hostname})
 		}
 	}
-	reservations, err := dhcp.NewFixed(fixed...)
+	served := []netip.Prefix{config.Address.Masked()}
+	for _, relayed := range config.Relayed {
+		served = append(served, relayed.Prefix)
+	}
+	kept, err := dhcp.NewSet(served, fixed...)
 	if err != nil {
 		return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
 	}
-	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP), Signed: signed}, reservations, registry, a.log)
+	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP), Signed: signed}, kept, registry, a.log)
 	if err != nil {
 		return err
 	}
+	a.inventory.add(kept)
 	group.Add("dhcp on "+name, server.Run)
 	return nil
+}
+
+// inventory hands what is known of hosts to every DHCP service, whichever of the two comes first.
+type inventory struct {
+	mu    sync.Mutex
+	sets  []*dhcp.Set
+	hosts []dhcp.Host
+}
+
+func (i *inventory) add(set *dhcp.Set) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.sets = append(i.sets, set)
+	set.Replace(i.hosts)
+}
+
+// Set implements reservations.Leases.
+func (i *inventory) Set(hosts []reservations.Host) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.hosts = nil
+	for _, host := range hosts {
+		mac, err := net.ParseMAC(host.MAC)
+		if err != nil {
+			mac = nil // its addresses are kept from everybody
+		}
+		i.hosts = append(i.hosts, dhcp.Host{MAC: mac, Addresses: host.Addresses, Hostname: host.Hostname})
+	}
+	for _, set := range i.sets {
+		set.Replace(i.hosts)
+	}
 }
 
 // dhcpConfig is what the configuration file says about IPv4 on an interface.

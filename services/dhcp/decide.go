@@ -186,31 +186,33 @@ func (e *engine) discover(r request) Decision {
 }
 
 // choose picks the address to offer: the reserved one, the one that the client has or had, the one it asks for, a free one.
+// A client may have a name without an address of its own.
 func (e *engine) choose(r request) (netip.Addr, string, bool) {
-	if a, hostname, ok := e.reservation(r); ok {
+	a, hostname, ok := e.reservation(r)
+	if ok {
 		return a, hostname, true
 	}
 	if had := e.leases.ByClient(r.subnet, r.client); had != nil && e.mayHave(r, had.Address) {
-		return had.Address, "", true
+		return had.Address, hostname, true
 	}
 	if want := addr4(r.RequestedIPAddress()); want.IsValid() && e.mayHave(r, want) {
-		return want, "", true
+		return want, hostname, true
 	}
 	usable := func(a netip.Addr) bool { return e.mayHave(r, a) }
-	a, ok := e.leases.Free(r.subnet, r.now, usable)
+	a, ok = e.leases.Free(r.subnet, r.now, usable)
 	if !ok && r.now.Sub(e.rewound[r.subnet]) >= rewindEvery {
 		e.rewound[r.subnet] = r.now
 		e.leases.Rewind(r.subnet)
 		a, ok = e.leases.Free(r.subnet, r.now, usable)
 	}
-	return a, "", ok
+	return a, hostname, ok
 }
 
-// reservation finds the client's own address, unless another client still has a lease on it.
+// reservation finds the client's name and its own address, unless another client still has a lease on that.
 func (e *engine) reservation(r request) (netip.Addr, string, bool) {
 	a, hostname, ok := e.reservations.Reservation(r.ClientHWAddr)
 	if !ok || !e.subnets[r.subnet].Prefix.Contains(a) || a == e.server || !e.unused(r, a) {
-		return netip.Addr{}, "", false
+		return netip.Addr{}, hostname, false
 	}
 	return a, hostname, true
 }
@@ -231,7 +233,20 @@ func (e *engine) inRanges(subnet int, a netip.Addr) bool {
 
 func (e *engine) unused(r request, a netip.Addr) bool {
 	held := e.leases.ByAddr(a)
-	return held == nil || held.Client == r.client || !held.Active(r.now)
+	return held == nil || held.Client == r.client || (!held.Active(r.now) && !e.keeps(held))
+}
+
+// keeps tells whether an expired lease stays its client's because the inventory knows the client.
+func (e *engine) keeps(held *lease.Entry) bool {
+	if held.Offered || held.Client == "" {
+		return false
+	}
+	mac, err := net.ParseMAC(held.Client)
+	if err != nil {
+		return false
+	}
+	a, _, known := e.reservations.Reservation(mac)
+	return known && (!a.IsValid() || a == held.Address)
 }
 
 // request answers the four kinds of REQUEST of RFC 2131 §4.3.2. A client that asks for an address of ours without a

@@ -215,21 +215,6 @@ func TestDeclined(t *testing.T) {
 	s.want(Acked, "10.7.0.100")(s.send(2, ask, asking("10.7.0.100"), server("10.7.0.2")))
 }
 
-func TestReservations(t *testing.T) {
-	s := newSite(t, Reservation{mac(9), ip("10.7.0.20"), "node-9"}, Reservation{mac(8), ip("10.7.0.100"), "node-8"}, Reservation{mac(7), ip("10.9.0.1"), "elsewhere"})
-	d, a := s.send(9, discover)
-	s.want(Offered, "10.7.0.20")(d, a)
-	if d.Reply.HostName() != "node-9" {
-		t.Errorf("host name %q", d.Reply.HostName())
-	}
-	s.want(Offered, "10.7.0.101")(s.send(1, discover)) // .100 is reserved
-	s.want(Offered, "10.7.0.100")(s.send(8, discover))
-	s.want(Offered, "10.7.0.102")(s.send(7, discover)) // its reservation is of another network
-	if _, err := NewFixed(Reservation{mac(1), ip("10.7.0.20"), ""}, Reservation{mac(2), ip("10.7.0.20"), ""}, Reservation{mac(1), ip("10.7.0.21"), ""}); err == nil || strings.Count(err.Error(), "\n") != 1 {
-		t.Errorf("doubled reservations: %v", err)
-	}
-}
-
 func TestInform(t *testing.T) {
 	s := newSite(t)
 	d, _ := s.send(1, dhcpv4.MessageTypeInform, having("10.7.0.50"))

@@ -66,7 +66,8 @@ type Boot interface {
 	Boot(Client) Offer
 }
 
-// Reservations are addresses that belong to one MAC. They may lie inside or outside the ranges.
+// Reservations are addresses that belong to one MAC. They may lie inside or outside the ranges. A MAC may be known without
+// an address: what it once leased then goes to no other.
 type Reservations interface {
 	Reservation(mac net.HardwareAddr) (addr netip.Addr, hostname string, ok bool)
 	// Reserved tells the addresses that no other client may get.

@@ -50,12 +50,18 @@ func (r *Registry) WriteBlob(repository, digest string) (*BlobWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := r.begin(session{Repository: repository, Algorithm: d.algorithm, Digest: d.String()})
-	if err != nil {
-		return nil, err
-	}
-	if err := u.tryLock(); err != nil {
-		return nil, fmt.Errorf("write blob %s: %w", d, err)
+	var u *transfer
+	for { // one that was found may end before its turn comes
+		u, err = r.begin(session{Repository: repository, Algorithm: d.algorithm, Digest: d.String()})
+		if err == nil {
+			err = u.tryLock()
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return nil, fmt.Errorf("write blob %s: %w", d, err)
+		}
 	}
 	u.session.Repository = repository
 	f, err := u.open()

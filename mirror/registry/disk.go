@@ -49,7 +49,6 @@ type disk struct {
 	root    *os.Root
 	lock    *os.File
 	minFree int64
-	sync    syncer
 	made    sync.Map // folders that are there
 }
 
@@ -67,7 +66,6 @@ func openDisk(dir string, minFree int64) (*disk, error) {
 		return nil, errors.Join(fmt.Errorf("open registry: %w", err), root.Close())
 	}
 	d := &disk{root: root, lock: lock, minFree: minFree}
-	d.sync.open = func(name string) (*os.File, error) { return root.Open(name) }
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("open registry %s: another process uses it, stop that one first: %w", dir, err), d.close())
 	}
@@ -95,7 +93,7 @@ func (d *disk) folder(name string) error {
 	if err := d.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return full(err)
 	}
-	if err := d.sync.dirs(path.Dir(name)); err != nil {
+	if err := d.syncDir(path.Dir(name)); err != nil {
 		return err
 	}
 	d.made.Store(name, struct{}{})
@@ -126,13 +124,26 @@ func (d *disk) place(from, to string) error {
 	return full(d.root.Rename(from, to))
 }
 
-// keep makes the names of files last.
+// keep makes the names of files last. It syncs side by side, as its callers do: the file system makes one commit of what
+// comes together, which took a third of the time of syncing in rounds.
 func (d *disk) keep(files ...string) error {
-	dirs := make([]string, 0, len(files))
+	var group errgroup.Group
 	for _, file := range files {
-		dirs = append(dirs, path.Dir(file))
+		group.Go(func() error { return d.syncDir(path.Dir(file)) })
 	}
-	return d.sync.dirs(dirs...)
+	return group.Wait()
+}
+
+func (d *disk) syncDir(name string) error {
+	dir, err := d.root.Open(name)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", name, err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", name, err)
+	}
+	return nil
 }
 
 // placeAll writes small files side by side, puts them into place in order, and makes them last.
@@ -186,56 +197,4 @@ func full(err error) error {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
-}
-
-// syncer makes names in folders durable for many at once: who comes while a round runs is in the next one.
-type syncer struct {
-	open func(string) (*os.File, error)
-	work sync.Mutex // one round at a time
-	mu   sync.Mutex
-	next *round
-}
-
-type round struct {
-	faults map[string]error // by folder
-	done   bool             // guarded by work
-}
-
-func (s *syncer) dirs(names ...string) error {
-	s.mu.Lock()
-	if s.next == nil {
-		s.next = &round{faults: map[string]error{}}
-	}
-	mine := s.next
-	for _, name := range names {
-		mine.faults[name] = nil
-	}
-	s.mu.Unlock()
-
-	s.work.Lock()
-	defer s.work.Unlock()
-	if !mine.done {
-		s.mu.Lock()
-		s.next = nil
-		s.mu.Unlock()
-		for name := range mine.faults {
-			mine.faults[name] = s.one(name)
-		}
-		mine.done = true
-	}
-	for _, name := range names {
-		if err := mine.faults[name]; err != nil {
-			return fmt.Errorf("sync %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func (s *syncer) one(name string) error {
-	dir, err := s.open(name)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -257,14 +257,15 @@ func (u *transfer) sum(f *os.File, algorithm string) (digest, error) {
 	return digest{algorithm, hex.EncodeToString(h.Sum(nil))}, nil
 }
 
-// discard ends the transfer. With the turn.
+// discard ends the transfer. With the turn; its id is free for another once the files are gone.
 func (u *transfer) discard() error {
+	err := u.registry.disk.root.RemoveAll(path.Join(uploadsDir, u.id))
 	u.gone = true
 	t := &u.registry.transfers
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	delete(t.byID, u.id)
-	t.mu.Unlock()
-	return u.registry.disk.root.RemoveAll(path.Join(uploadsDir, u.id))
+	return err
 }
 
 // expire ends transfers that nobody continued.

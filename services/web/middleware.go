@@ -67,10 +67,13 @@ func (f *front) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		f.metrics.inFlight.Dec()
 		if reason != nil && reason != http.ErrAbortHandler {
 			f.log.Error("handler panicked", "id", id, "route", pattern, "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
-			if w.status == 0 {
+			if w.forget() {
 				Problem(w, http.StatusInternalServerError, "internal error, request "+id)
 				reason = nil
 			}
+		}
+		if reason == nil {
+			w.end()
 		}
 		f.note(w, r, pattern, id, time.Since(start))
 		if reason != nil {

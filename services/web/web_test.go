@@ -341,3 +341,5 @@ func TestRequestID(t *testing.T) {
 		}
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -42,7 +42,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 	}{
 		{"infraenv", &infraenv.Reconciler{
 			Client: kube, Tokens: a.tokens, Images: diskImages{a, artifacts},
-			URLs: infraenv.URLs{HTTP: a.url("http", a.config.Ports.HTTP), HTTPS: a.url("https", a.config.Ports.HTTPS)},
+			URLs: infraenv.URLs{HTTP: a.bootURL(), HTTPS: a.url("https", a.config.Ports.HTTPS)},
 		}},
 		{"guest", guests},
 		{"agent", &agent.Reconciler{Client: kube, Seen: agents, Nodes: guests, Requirements: requirements}},

@@ -39,7 +39,7 @@ func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interfa
 	if err != nil {
 		return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
 	}
-	server, err := dhcp.Listen(ctx, config, dhcp.Chain{HTTPPort: uint16(a.config.Ports.HTTP), Signed: signed}, kept, registry, a.log)
+	server, err := dhcp.Listen(ctx, config, a.chain(signed), kept, registry, a.log)
 	if err != nil {
 		return err
 	}
@@ -139,4 +139,9 @@ func (a *appliance) subnet(r api.Relayed, dns netip.Addr) (dhcp.Subnet, error) {
 		subnet.Ranges = append(subnet.Ranges, dhcp.Range{From: pair[0], To: pair[1]})
 	}
 	return subnet, nil
+}
+
+// chain is what DHCP tells firmware to boot from.
+func (a *appliance) chain(signed dhcp.Signed) dhcp.Chain {
+	return dhcp.Chain{HTTPPort: uint16(a.bootPort()), Secure: a.config.HTTP.Off(), Signed: signed}
 }

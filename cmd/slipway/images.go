@@ -109,7 +109,8 @@ func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image
 		OSImages:  opened.systems,
 		Agents:    opened.agents,
 		Addresses: a.config.Addresses(),
-		HTTPPort:  a.config.Ports.HTTP,
+		HTTPPort:  a.bootPort(),
+		Secure:    a.config.HTTP.Off(),
 		InfraEnvs: decisions{lookup},
 		Tokens:    a.tokens,
 		Discovery: func(_ context.Context, env *agentv1beta1.InfraEnv, address netip.Addr) ([]byte, error) {

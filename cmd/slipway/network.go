@@ -82,6 +82,21 @@ func (z *zones) Set(clusters map[string]map[string][]netip.Addr) error {
 	return nil
 }
 
+// bootPort is that of the front that machines boot from: the plain one, unless there is none.
+func (a *appliance) bootPort() int {
+	if a.config.HTTP.Off() {
+		return a.config.Ports.HTTPS
+	}
+	return a.config.Ports.HTTP
+}
+
+func (a *appliance) bootURL() string {
+	if a.config.HTTP.Off() {
+		return a.url("https", a.config.Ports.HTTPS)
+	}
+	return a.url("http", a.config.Ports.HTTP)
+}
+
 // listenWeb binds the front that hosts and people talk to, and the registry.
 func (a *appliance) listenWeb(ctx context.Context, metrics *prometheus.Registry, artifacts *image.Service, agents *agentapi.Server, payloads ignition.Payloads, group *run.Group) error {
 	routes := []web.Route{
@@ -96,11 +111,14 @@ func (a *appliance) listenWeb(ctx context.Context, metrics *prometheus.Registry,
 		if err != nil {
 			return fmt.Errorf("open loaders: %w", err)
 		}
-		files := http.StripPrefix(path.Clean(ipxe.LoaderPath), http.FileServerFS(root.FS()))
+		files := http.StripPrefix(path.Clean(ipxe.LoaderPath), web.NewFiles(root))
 		routes = append(routes, web.Route{Pattern: "GET " + ipxe.LoaderPath, Handler: files, Plain: true})
 	}
 	front := web.Config{
-		HTTP: everywhere(a.config.Ports.HTTP), HTTPS: everywhere(a.config.Ports.HTTPS), TLS: a.serving.TLSConfig(), Metrics: metrics, Log: a.log,
+		HTTPS: everywhere(a.config.Ports.HTTPS), TLS: a.serving.TLSConfig(), Metrics: metrics, Log: a.log,
+	}
+	if !a.config.HTTP.Off() {
+		front.HTTP = everywhere(a.config.Ports.HTTP)
 	}
 	if err := addFront(ctx, "web", front, routes, group); err != nil {
 		return err

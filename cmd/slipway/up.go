@@ -127,7 +127,11 @@ func checkPorts(ctx context.Context, config *api.Config) error {
 	for _, port := range []struct {
 		key    string
 		number int
-	}{{"http", config.Ports.HTTP}, {"https", config.Ports.HTTPS}, {"registry", config.Ports.Registry}, {"dns", config.Ports.DNS}} {
+		unused bool
+	}{{"http", config.Ports.HTTP, config.HTTP.Off()}, {"https", config.Ports.HTTPS, false}, {"registry", config.Ports.Registry, false}, {"dns", config.Ports.DNS, false}} {
+		if port.unused {
+			continue
+		}
 		listener, err := listen.Listen(ctx, "tcp", ":"+strconv.Itoa(port.number))
 		if err != nil {
 			faults = append(faults, fmt.Errorf("ports.%s: %w: see what holds it with `ss -lntp sport = :%d`, or give another port", port.key, err, port.number))

@@ -49,6 +49,11 @@ func TestCheckPortsTaken(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ports.http") || !strings.Contains(err.Error(), strconv.Itoa(config.Ports.HTTP)) {
 		t.Errorf("%v, want it to name ports.http and the port", err)
 	}
+	config.HTTP.Plain = "off"
+	if err := checkPorts(t.Context(), config); err != nil && strings.Contains(err.Error(), "ports.http:") {
+		t.Errorf("without plain HTTP its port is checked: %v", err)
+	}
+	config.HTTP.Plain = ""
 	config.Ports.HTTP = 0
 	if err := checkPorts(t.Context(), config); err != nil {
 		t.Errorf("free ports are refused: %v", err)

@@ -20,6 +20,7 @@ type Config struct {
 	Interfaces map[string]Interface `json:"interfaces"`
 	DNS        DNS                  `json:"dns,omitempty"`
 	Ports      Ports                `json:"ports,omitempty"`
+	HTTP       HTTP                 `json:"http,omitempty"`
 	Registry   Registry             `json:"registry,omitempty"`
 	// Releases are OCI layout directories that are imported into the registry at start.
 	Releases []string `json:"releases,omitempty"`
@@ -57,6 +58,16 @@ type Registry struct {
 
 // Anonymous tells whether everybody may pull.
 func (r Registry) Anonymous() bool { return r.AnonymousPull == nil || *r.AnonymousPull }
+
+// HTTP is how machines get what they boot.
+type HTTP struct {
+	// Plain is "boot" (the default): loaders, scripts and images are also there without TLS, for firmware that can do none; or "off":
+	// nobody listens on ports.http, and all that boots has to do TLS and to trust the site's CA.
+	Plain string `json:"plain,omitempty"`
+}
+
+// Off tells whether there is no plain HTTP.
+func (h HTTP) Off() bool { return h.Plain == "off" }
 
 // Ports that the appliance listens on; 0 takes the default.
 type Ports struct {
@@ -99,6 +110,9 @@ func ParseConfig(data []byte) (*Config, error) {
 	return config, nil
 }
 
+// unquotedOff is what YAML 1.1 makes of the word off when a text is wanted.
+const unquotedOff = "false"
+
 func (c *Config) setDefaults() {
 	for _, port := range []struct {
 		at    *int
@@ -110,6 +124,9 @@ func (c *Config) setDefaults() {
 		if *port.at == 0 {
 			*port.at = port.value
 		}
+	}
+	if c.HTTP.Plain == unquotedOff {
+		c.HTTP.Plain = "off"
 	}
 	for name, nic := range c.Interfaces {
 		nic.DHCP.setDefaults()
@@ -130,6 +147,9 @@ func (c *Config) Validate() error {
 		faults = append(faults, c.Interfaces[name].validate(name)...)
 	}
 	faults = append(faults, c.overlaps()...)
+	if plain := c.HTTP.Plain; plain != "" && plain != "boot" && plain != "off" {
+		faults = append(faults, fmt.Errorf("http.plain: %q is none of boot, off", plain))
+	}
 	seen := map[int]string{}
 	for _, port := range []struct {
 		name  string

@@ -29,6 +29,15 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
+func TestParseConfigOff(t *testing.T) {
+	for _, off := range []string{"off", `"off"`, "'off'"} {
+		config, err := ParseConfig([]byte("domain: a.b\ninterfaces: {eno1: {addresses: [10.0.0.1/24], dhcp: {mode: " + off + "}}}\nhttp: {plain: " + off + "}\n"))
+		if err != nil || config.Interfaces["eno1"].DHCP.Mode != DHCPOff || !config.HTTP.Off() {
+			t.Errorf("%s: %+v, %v", off, config, err)
+		}
+	}
+}
+
 func TestParseConfigRefuses(t *testing.T) {
 	for name, one := range map[string]struct{ old, new, want string }{
 		"unknown key":        {"domain:", "domian: x\ndomain:", `unknown field "domian"`},
@@ -55,6 +64,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"reserved twice":     {"leaseTime: 2h", `reservations: [{mac: "52:54:00:00:00:01", address: 10.7.0.9}, {mac: "52:54:00:00:00:02", address: 10.7.0.9}]`, "is taken by reservations[0]"},
 		"pool no range":      {"10.7.0.50-10.7.0.199", "10.7.0.50", "is not a range"},
 		"pools overlap":      {"10.7.0.50-10.7.0.199", `"10.7.0.50-10.7.0.99, 10.7.0.99-10.7.0.120"`, "overlaps"},
+		"plain HTTP":         {"dns:", "http: {plain: none}\ndns:", `http.plain: "none" is none of boot, off`},
 		"same ports":         {"dns:", "ports: {http: 8443}\ndns:", "taken by"},
 		"port too high":      {"dns:", "ports: {http: 70000}\ndns:", "70000 is not a port"},
 		"dhcp without ipv4":  {`[10.7.0.2/24, "fd07::2/64"]`, `["fd07::2/64"]`, "needs an IPv4 address"},

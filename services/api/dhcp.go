@@ -68,7 +68,7 @@ type Reservation struct {
 }
 
 func (d *DHCP) setDefaults() {
-	if d.Mode == "" {
+	if d.Mode == "" || d.Mode == unquotedOff {
 		d.Mode = DHCPOff
 	}
 	if d.LeaseTime.Duration == 0 {

@@ -27,7 +27,8 @@ const (
 // Chain gives firmware the loader of its architecture: x86 gets iPXE and that the boot script, the others get GRUB, or the
 // files that their firmware itself reads.
 type Chain struct {
-	HTTPPort uint16 // of the plain HTTP front; 8080 when 0
+	HTTPPort uint16 // of the front that boots; 8080 when 0
+	Secure   bool   // it speaks TLS
 	// Signed says which x86 machines start the signed chain (shim, GRUB) instead of iPXE; nil for none.
 	Signed Signed
 }
@@ -131,7 +132,11 @@ func (c Chain) url(host netip.Addr, path, query string) string {
 	if port == 0 {
 		port = 8080
 	}
-	u := url.URL{Scheme: "http", Host: netip.AddrPortFrom(host, port).String(), Path: path, RawQuery: query}
+	scheme := "http"
+	if c.Secure {
+		scheme = "https"
+	}
+	u := url.URL{Scheme: scheme, Host: netip.AddrPortFrom(host, port).String(), Path: path, RawQuery: query}
 	return u.String()
 }
 

@@ -132,6 +132,19 @@ func TestClientUUID(t *testing.T) {
 	}
 }
 
+func TestChainOverTLS(t *testing.T) {
+	chain := Chain{HTTPPort: 8443, Secure: true}
+	for arch, want := range map[iana.Arch]string{iana.EFI_X86_64_HTTP: "https://10.7.0.2:8443/loaders/snponly.efi"} {
+		if offer := chain.Boot(Client{MAC: mac(1), Arch: arch, HTTP: true, Local: ip("10.7.0.2")}); offer.BootFile != want {
+			t.Errorf("got %s, want %s", offer.BootFile, want)
+		}
+	}
+	offer := chain.Boot(Client{MAC: mac(1), Arch: iana.EFI_X86_64, IPXE: true, Local: ip("10.7.0.2")})
+	if want := "https://10.7.0.2:8443/boot.ipxe?arch=x86_64&mac=52-54-00-00-00-01"; offer.BootFile != want {
+		t.Errorf("got %s, want %s", offer.BootFile, want)
+	}
+}
+
 func TestChainIPv6(t *testing.T) {
 	offer := Chain{HTTPPort: 80}.Boot(Client{MAC: mac(1), Arch: iana.EFI_X86_64, IPXE: true, Local: ip("fd00:7::2")})
 	if want := "http://[fd00:7::2]:80/boot.ipxe?arch=x86_64&mac=52-54-00-00-00-01"; offer.BootFile != want {

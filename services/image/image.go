@@ -58,6 +58,8 @@ type Config struct {
 	// Addresses of the appliance, the one that hosts are told by default first, and the port of the plain HTTP front.
 	Addresses []netip.Addr
 	HTTPPort  int
+	// Secure says that this front speaks TLS.
+	Secure    bool
 	InfraEnvs InfraEnvs
 	Tokens    Tokens
 	// Discovery renders the config.ign of an InfraEnv for hosts that reach the appliance at the address.

@@ -160,14 +160,18 @@ func attach(w http.ResponseWriter, r *http.Request, name, kind string, content [
 	_, _ = w.Write(content)
 }
 
-// base is where the machine that asks reaches the plain front: at the address that it asked, or one of that family.
+// base is where the machine that asks reaches the front that boots: at the address that it asked, or one of that family.
 // Loaders and initramfs often have neither DNS nor the site CA.
 func (s *Service) base(ctx context.Context) string {
 	return s.baseAt(s.Reached(ctx))
 }
 
 func (s *Service) baseAt(address netip.Addr) string {
-	return "http://" + net.JoinHostPort(address.String(), strconv.Itoa(s.config.HTTPPort))
+	scheme := "http://"
+	if s.config.Secure {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(address.String(), strconv.Itoa(s.config.HTTPPort))
 }
 
 // Reached is the site's address that the host came to whose HTTP request has the context, or one of that family: what the

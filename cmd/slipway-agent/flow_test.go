@@ -53,7 +53,7 @@ type images struct {
 	raw, packed []byte
 }
 
-func (i *images) Disk(string, string) (agentapi.Disk, error) {
+func (i *images) Disk(context.Context, string, string) (agentapi.Disk, error) {
 	raw, packed := sha256.Sum256(i.raw), sha256.Sum256(i.packed)
 	return agentapi.Disk{
 		URL: i.url, SHA256: hex.EncodeToString(raw[:]), CompressedSHA256: hex.EncodeToString(packed[:]),

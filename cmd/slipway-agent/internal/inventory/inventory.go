@@ -57,6 +57,10 @@ func vendor(root machine.Root) wire.SystemVendor {
 	if v.SerialNumber == "" {
 		v.SerialNumber = root.DMI("board_serial")
 	}
+	if v.Manufacturer == "" && v.ProductName == "" {
+		system := root.System()
+		return wire.SystemVendor{Manufacturer: system.Manufacturer, ProductName: system.Product, SerialNumber: system.Serial, Virtual: system.Virtual}
+	}
 	v.Virtual = slices.Contains(cpuFlags(root), "hypervisor") || root.Exists("sys/hypervisor/type") ||
 		strings.HasPrefix(v.Manufacturer, "QEMU")
 	return v
@@ -69,13 +73,14 @@ func cpu(root machine.Root) wire.CPU {
 		if !ok {
 			continue
 		}
-		switch strings.TrimSpace(key) {
-		case "processor":
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		switch {
+		case key == "processor", strings.HasPrefix(key, "processor "): // IBM Z has "processor 0: version = …"
 			c.Count++
-		case "model name":
-			c.ModelName = strings.TrimSpace(value)
-		case "cpu MHz":
-			if mhz, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil && c.Frequency == 0 {
+		case key == "model name", key == "cpu": // Power calls it cpu
+			c.ModelName = value
+		case key == "cpu MHz", key == "clock", key == "cpu MHz dynamic":
+			if mhz, err := strconv.ParseFloat(strings.TrimSuffix(value, "MHz"), 64); err == nil && c.Frequency == 0 {
 				c.Frequency = mhz
 			}
 		}
@@ -100,7 +105,7 @@ func architecture() string {
 func cpuFlags(root machine.Root) []string {
 	for line := range strings.Lines(root.Line("proc/cpuinfo")) {
 		key, value, ok := strings.Cut(line, ":")
-		if name := strings.TrimSpace(key); ok && (name == "flags" || name == "Features") {
+		if name := strings.TrimSpace(key); ok && (name == "flags" || strings.EqualFold(name, "features")) {
 			return strings.Fields(value)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +150,24 @@ func TestThisMachine(t *testing.T) {
 	found := Collect("/", time.Now())
 	if found.CPU.Count < 1 || found.Memory.UsableBytes == 0 || found.Hostname == "" || found.CPU.Architecture == "" {
 		t.Errorf("%+v", found)
+	}
+}
+
+// Processors are listed differently on every architecture.
+func TestCPU(t *testing.T) {
+	for name, c := range map[string]struct {
+		cpuinfo, model string
+		count          int64
+		flag           string
+	}{
+		"x86":   {"processor\t: 0\nmodel name\t: QEMU\nflags\t\t: fpu vme\n\nprocessor\t: 1\nmodel name\t: QEMU\nflags\t\t: fpu vme\n", "QEMU", 2, "vme"},
+		"IBM Z": {"vendor_id       : IBM/S390\n# processors    : 2\nfeatures\t: esan3 zarch \nprocessor 0: version = FF,  identification = 000000,  machine = 3906\nprocessor 1: version = FF,  identification = 000001,  machine = 3906\n", "", 2, "zarch"},
+		"Power": {"processor\t: 0\ncpu\t\t: POWER9 (architected), altivec supported\nclock\t\t: 1000.000000MHz\n", "POWER9 (architected), altivec supported", 1, ""},
+		"Arm":   {"processor\t: 0\nFeatures\t: fp asimd\n", "", 1, "asimd"},
+	} {
+		got := cpu(fixture(t, map[string]string{"proc/cpuinfo": c.cpuinfo}, nil))
+		if got.Count != c.count || got.ModelName != c.model || (c.flag != "" && !slices.Contains(got.Flags, c.flag)) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

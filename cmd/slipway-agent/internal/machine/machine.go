@@ -74,9 +74,11 @@ func (r Root) HostID() string {
 	if serial := r.DMI("board_serial"); serial != "" {
 		return derived(serial)
 	}
-	product := strings.ToLower(r.Line("sys/class/dmi/id/product_uuid"))
-	if isUUID(product) && strings.Trim(product, "0-") != "" && product != "03000200-0400-0500-0006-000700080009" {
+	if product := usableUUID(r.Line("sys/class/dmi/id/product_uuid")); product != "" {
 		return product
+	}
+	if uuid := r.System().UUID; uuid != "" {
+		return uuid
 	}
 	if macs := r.MACs(); len(macs) > 0 {
 		return derived(macs[0])

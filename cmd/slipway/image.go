@@ -23,7 +23,7 @@ const osImagesDir = "os-images"
 
 func imageCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "image", Short: "OS images that hosts boot"}
-	cmd.AddCommand(imageAddCommand(), imageListCommand(), imageUSBCommand())
+	cmd.AddCommand(imageAddCommand(), imageListCommand(), imageParmCommand(), imageUSBCommand())
 	return cmd
 }
 

@@ -27,7 +27,9 @@ import (
 //	boot/at/ADDRESS/CPU/pxelinux.cfg/01-MAC             petitboot, SLOF, PXELINUX; without boot/at/… for Power
 //	boot/at/ADDRESS/s390x/01-MAC.ins                    the firmware of IBM Z
 //	boot/at/ADDRESS/images/UID/SUM/CPU/VERSION/FILE     initrd.img, initrd.addrsize, generic.prm of an InfraEnv
+//	boot/at/ADDRESS/z/UID/HOST.prm, HOST.ins            what `slipway image parm` noted for a host of IBM Z
 //	boot/os/CPU/VERSION/kernel, boot/os/CPU/VERSION/rootfs
+//	boot/z/VERSION                                      that rootfs of IBM Z, by a name that fits on a card
 //
 // SUM identifies the configuration that the initrd carries: it keeps two generations apart in one boot, and nobody can
 // guess it who was not given it.
@@ -93,6 +95,10 @@ func (s *Service) open(ctx context.Context, name string) (*opened, error) {
 	switch {
 	case len(parts) == 5 && parts[0]+"/" == bootPrefix && parts[1] == "os":
 		return s.openOS(ctx, name, parts[2], parts[3], parts[4])
+	case len(parts) == 3 && parts[0]+"/" == bootPrefix && parts[1] == "z":
+		return s.openOS(ctx, name, architectureZ, parts[2], "rootfs")
+	case len(parts) == 3 && parts[0] == "z":
+		return s.openHost(ctx, name, at, parts[1], parts[2])
 	case len(parts) == 6 && parts[0] == "images":
 		return s.openImage(ctx, name, at, parts[1:])
 	case len(parts) == 2 && parts[0] == "pxelinux.cfg":

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -200,4 +201,37 @@ func FuzzBootFileName(f *testing.F) {
 			t.Errorf("%q gives a configuration to somebody who has not been given its name", name)
 		}
 	})
+}
+
+func TestHostOfZ(t *testing.T) {
+	w := newWorld(t)
+	w.foreign(architectureZ)
+	w.decision = Decision{InfraEnv: w.infraEnv}
+	const query = "type=zvm&ip=10.7.0.20%3A%3A10.7.0.1%3A24%3Azworker0%3Aencbdf0%3Anone&osa=0.0.bdf0%2C0.0.bdf1%2C0.0.bdf2&dasd=0.0.5d0a"
+	w.infraEnv.Annotations = map[string]string{ParmAnnotation + "zworker0": query, ParmAnnotation + "broken": "type=vax"}
+	const dir = "boot/at/10.7.0.2/z/" + uid + "/"
+	parm, err := w.read(dir + "zworker0.prm")
+	if err != nil || !strings.Contains(string(parm), "rd.znet=qeth,0.0.bdf0,0.0.bdf1,0.0.bdf2,layer2=1") || !strings.Contains(string(parm), "rd.dasd=0.0.5d0a") {
+		t.Errorf("%s %v", parm, err)
+	}
+	ins, err := w.read(dir + "zworker0.ins")
+	if err != nil || !strings.Contains(string(ins), dir+"zworker0.prm 0x00010480\n") || !strings.Contains(string(ins), "/initrd.addrsize 0x00010408\n") {
+		t.Errorf("%s %v", ins, err)
+	}
+	for _, none := range []string{dir + "other.prm", dir + "zworker0.txt", dir + "../x.prm", "boot/at/10.7.0.2/z/x/zworker0.prm", "boot/z/12.1"} {
+		if data, err := w.read(none); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %q %v", none, data, err)
+		}
+	}
+	if data, err := w.read(dir + "broken.prm"); err == nil {
+		t.Errorf("a broken annotation gives %q", data)
+	}
+	if _, err := ParseParm(url.Values{"type": {"kvm"}, "vax": {"1"}}); err == nil {
+		t.Error("an unknown key is taken")
+	}
+	for _, bad := range []string{"", "Z", "-a", "a/b", "a.b", strings.Repeat("a", 64)} {
+		if HostName(bad) == nil {
+			t.Errorf("host name %q is taken", bad)
+		}
+	}
 }

@@ -11,6 +11,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae
 	github.com/klauspost/compress v1.19.2
+	github.com/mdlayher/ndp v1.1.0
 	github.com/metal3-io/baremetal-operator/apis v0.9.0
 	github.com/miekg/dns v1.1.73
 	github.com/openshift/api v0.0.0-20250710004639-926605d3338b

@@ -21,14 +21,20 @@ import (
 	"github.com/slipway-io/slipway/services/tftp"
 )
 
-// listenBoot binds what firmware talks to: DHCP and TFTP.
+// listenBoot binds what firmware talks to: DHCP of both families, router advertisements and TFTP.
 func (a *appliance) listenBoot(ctx context.Context, lookup infraenv.Lookup, artifacts *image.Service, registry *prometheus.Registry, group *run.Group) error {
 	for _, name := range a.config.InterfaceNames() {
 		nic := a.config.Interfaces[name]
 		if nic.DHCP.Mode == api.DHCPOff {
 			continue
 		}
-		if err := a.listenDHCP(ctx, name, nic, signed{ctx, lookup, nic.DHCP.SecureBoot, a.log}, registry, group); err != nil {
+		boots := a.chain(signed{ctx, lookup, nic.DHCP.SecureBoot, a.log})
+		if _, ok := nic.IPv4(); ok {
+			if err := a.listenDHCP(ctx, name, nic, boots, registry, group); err != nil {
+				return err
+			}
+		}
+		if err := a.listenIPv6(ctx, name, nic, boots, registry, group); err != nil {
 			return err
 		}
 	}

@@ -16,36 +16,45 @@ import (
 	"github.com/slipway-io/slipway/services/run"
 )
 
-func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interface, signed dhcp.Signed, registry *prometheus.Registry, group *run.Group) error {
+func (a *appliance) listenDHCP(ctx context.Context, name string, nic api.Interface, boots dhcp.Boot, registry *prometheus.Registry, group *run.Group) error {
 	config, err := a.dhcpConfig(name, nic)
 	if err != nil {
 		return err
-	}
-	var fixed []dhcp.Reservation
-	for _, reservation := range nic.DHCP.Reservations {
-		mac, err := net.ParseMAC(reservation.MAC)
-		if err != nil {
-			return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
-		}
-		if reservation.Address.Is4() {
-			fixed = append(fixed, dhcp.Reservation{MAC: mac, Address: reservation.Address, Hostname: reservation.Hostname})
-		}
 	}
 	served := []netip.Prefix{config.Address.Masked()}
 	for _, relayed := range config.Relayed {
 		served = append(served, relayed.Prefix)
 	}
-	kept, err := dhcp.NewSet(served, fixed...)
+	kept, err := reserved(name, nic, netip.Addr.Is4, served)
 	if err != nil {
-		return fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
+		return err
 	}
-	server, err := dhcp.Listen(ctx, config, a.chain(signed), kept, registry, a.log)
+	server, err := dhcp.Listen(ctx, config, boots, kept, registry, a.log)
 	if err != nil {
 		return err
 	}
 	a.inventory.add(kept)
 	group.Add("dhcp on "+name, server.Run)
 	return nil
+}
+
+// reserved are the configuration's reservations of one family.
+func reserved(name string, nic api.Interface, family func(netip.Addr) bool, served []netip.Prefix) (*dhcp.Set, error) {
+	var fixed []dhcp.Reservation
+	for _, reservation := range nic.DHCP.Reservations {
+		mac, err := net.ParseMAC(reservation.MAC)
+		if err != nil {
+			return nil, fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
+		}
+		if family(reservation.Address) {
+			fixed = append(fixed, dhcp.Reservation{MAC: mac, Address: reservation.Address, Hostname: reservation.Hostname})
+		}
+	}
+	set, err := dhcp.NewSet(served, fixed...)
+	if err != nil {
+		return nil, fmt.Errorf("interfaces.%s.dhcp.reservations: %w", name, err)
+	}
+	return set, nil
 }
 
 // inventory hands what is known of hosts to every DHCP service, whichever of the two comes first.
@@ -94,7 +103,7 @@ func (a *appliance) dhcpConfig(name string, nic api.Interface) (dhcp.Config, err
 		Interface: name, Address: address, Proxy: d.Mode == api.DHCPProxy,
 		Ranges: own.Ranges, Gateway: own.Gateway, DNS: own.DNS, NTP: own.NTP, Domain: own.Domain, Search: own.Search,
 		MTU: own.MTU, Routes: own.Routes, LeaseTime: own.LeaseTime,
-		NoIPv6Router: len(nic.Addresses) == 1 && d.Mode == api.DHCPServer, Dir: a.path("leases"),
+		Dir: a.path("leases"),
 	}
 	for i, relayed := range d.Relayed {
 		if !relayed.Subnet.Addr().Is4() {

@@ -173,6 +173,11 @@ func (n Interface) validate(name string) []error {
 	if len(n.Addresses) == 0 {
 		faults = append(faults, fmt.Errorf("interfaces.%s.addresses: at least one address with prefix length is needed, as 10.7.0.2/24", name))
 	}
+	for _, prefix := range n.Addresses {
+		if prefix.Addr().IsLinkLocalUnicast() && prefix.Addr().Is6() {
+			faults = append(faults, fmt.Errorf("interfaces.%s.addresses: %s is link-local, which hosts cannot be told: give a global or a unique local address", name, prefix.Addr()))
+		}
+	}
 	return append(faults, n.validateDHCP("interfaces."+name+".dhcp")...)
 }
 
@@ -213,9 +218,14 @@ func (c *Config) SiteAddresses() []netip.Addr {
 }
 
 // IPv4 is the interface's first IPv4 address with its prefix.
-func (n Interface) IPv4() (netip.Prefix, bool) {
+func (n Interface) IPv4() (netip.Prefix, bool) { return n.first(netip.Addr.Is4) }
+
+// IPv6 is the interface's first IPv6 address with its prefix.
+func (n Interface) IPv6() (netip.Prefix, bool) { return n.first(netip.Addr.Is6) }
+
+func (n Interface) first(family func(netip.Addr) bool) (netip.Prefix, bool) {
 	for _, prefix := range n.Addresses {
-		if prefix.Addr().Is4() {
+		if family(prefix.Addr()) {
 			return prefix, true
 		}
 	}

@@ -67,7 +67,16 @@ func TestParseConfigRefuses(t *testing.T) {
 		"plain HTTP":         {"dns:", "http: {plain: none}\ndns:", `http.plain: "none" is none of boot, off`},
 		"same ports":         {"dns:", "ports: {http: 8443}\ndns:", "taken by"},
 		"port too high":      {"dns:", "ports: {http: 70000}\ndns:", "70000 is not a port"},
-		"dhcp without ipv4":  {`[10.7.0.2/24, "fd07::2/64"]`, `["fd07::2/64"]`, "needs an IPv4 address"},
+		"pool of IPv4 alone": {`[10.7.0.2/24, "fd07::2/64"]`, `["fd07::2/64"]`, "10.7.0.50 is outside fd07::/64"},
+		"link-local address": {`"fd07::2/64"`, `"fe80::2/64"`, "fe80::2 is link-local"},
+		"foreign gateway":    {"leaseTime: 2h", `gateway: "fd07::1"`, "an IPv6 router advertises itself"},
+		"slaac in a /80": {`fd07::2/64"]
+    dhcp: {`, `fd07::2/80"]
+    dhcp: {slaac: true, `, "in a /64 only"},
+		"slaac without IPv6": {`, "fd07::2/64"]
+    dhcp: {`, `]
+    dhcp: {slaac: false, `, "no IPv6 address"},
+		"slaac in proxy": {"mode: server, pool: 10.7.0.50-10.7.0.199, leaseTime: 2h", "mode: proxy, slaac: true", "dhcp.slaac: in mode proxy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(good, one.old, one.new, 1)

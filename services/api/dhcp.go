@@ -31,6 +31,8 @@ type DHCP struct {
 	// MTU in bytes; hosts keep theirs when 0.
 	MTU    int     `json:"mtu,omitempty"`
 	Routes []Route `json:"routes,omitempty"`
+	// SLAAC says whether hosts make IPv6 addresses by themselves (RFC 4862); by default they do where the pool has none for them.
+	SLAAC *bool `json:"slaac,omitempty"`
 	// Search lists domains; the site's own when empty.
 	Search       []string        `json:"search,omitempty"`
 	LeaseTime    metav1.Duration `json:"leaseTime,omitempty,omitzero"`
@@ -133,9 +135,7 @@ func (n Interface) validateDHCP(where string) []error {
 		return []error{fmt.Errorf("%s.mode: %q is none of server, proxy, off", where, d.Mode)}
 	}
 	var faults []error
-	if _, ok := n.IPv4(); !ok {
-		faults = append(faults, fmt.Errorf("%s: mode server needs an IPv4 address on the interface", where))
-	}
+	faults = append(faults, d.validateIPv6(where, n)...)
 	served := slices.Clone(n.Addresses)
 	faults = append(faults, validateNetwork(where, n.Addresses, d.Pool, d.Gateway, d.MTU, d.Routes, d.Search)...)
 	for i, r := range d.Relayed {
@@ -158,23 +158,20 @@ func (n Interface) validateDHCP(where string) []error {
 // validateProxy refuses what only the other server can give: who writes it expects it to work.
 func (d DHCP) validateProxy(where string, n Interface) []error {
 	var faults []error
-	if _, ok := n.IPv4(); !ok {
-		faults = append(faults, fmt.Errorf("%s: mode proxy needs an IPv4 address on the interface", where))
-	}
 	for _, key := range []struct {
 		name string
 		set  bool
 	}{
 		{"pool", d.Pool != ""}, {"gateway", d.Gateway.IsValid()}, {"ntp", len(d.NTP) > 0}, {"mtu", d.MTU != 0},
-		{"routes", len(d.Routes) > 0}, {"search", len(d.Search) > 0}, {"reservations", len(d.Reservations) > 0},
+		{"routes", len(d.Routes) > 0}, {"slaac", d.SLAAC != nil}, {"search", len(d.Search) > 0}, {"reservations", len(d.Reservations) > 0},
 	} {
 		if key.set {
 			faults = append(faults, fmt.Errorf("%s.%s: in mode proxy the other DHCP server gives it; remove it here, or use mode server", where, key.name))
 		}
 	}
 	for i, r := range d.Relayed {
-		if !r.Subnet.IsValid() || !r.Subnet.Addr().Is4() || r.Subnet != r.Subnet.Masked() {
-			faults = append(faults, fmt.Errorf("%s.relayed[%d].subnet: %s is not an IPv4 network, as 10.8.0.0/24", where, i, r.Subnet))
+		if !r.Subnet.IsValid() || r.Subnet != r.Subnet.Masked() {
+			faults = append(faults, fmt.Errorf("%s.relayed[%d].subnet: %s is not a network, as 10.8.0.0/24", where, i, r.Subnet))
 		}
 	}
 	return faults
@@ -287,11 +284,42 @@ func (c *Config) overlaps() []error {
 	return faults
 }
 
+// validateIPv6 refuses what router advertisements cannot say.
+func (d DHCP) validateIPv6(where string, n Interface) []error {
+	own, ok := n.IPv6()
+	if !ok {
+		if d.SLAAC != nil {
+			return []error{fmt.Errorf("%s.slaac: the interface has no IPv6 address", where)}
+		}
+		return nil
+	}
+	var faults []error
+	if d.SLAAC != nil && *d.SLAAC && own.Bits() != 64 {
+		faults = append(faults, fmt.Errorf("%s.slaac: hosts make addresses by themselves in a /64 only, not in %s", where, own.Masked()))
+	}
+	if d.Gateway.Is6() && d.Gateway != own.Addr() {
+		faults = append(faults, fmt.Errorf("%s.gateway: an IPv6 router advertises itself; leave %s out, or give the appliance's own address %s when it is the router",
+			where, d.Gateway, own.Addr()))
+	}
+	return faults
+}
+
+// Managed says whether hosts get IPv6 addresses by DHCPv6: there is a pool or a reservation for them.
+func (d DHCP) Managed() bool {
+	ranges, err := d.Ranges()
+	return (err == nil && len(IPv6Ranges(ranges)) > 0) || slices.ContainsFunc(d.Reservations, func(r Reservation) bool { return r.Address.Is6() })
+}
+
 // IPv4Ranges are the ranges of IPv4.
-func IPv4Ranges(ranges [][2]netip.Addr) [][2]netip.Addr {
+func IPv4Ranges(ranges [][2]netip.Addr) [][2]netip.Addr { return rangesOf(netip.Addr.Is4, ranges) }
+
+// IPv6Ranges are the ranges of IPv6.
+func IPv6Ranges(ranges [][2]netip.Addr) [][2]netip.Addr { return rangesOf(netip.Addr.Is6, ranges) }
+
+func rangesOf(family func(netip.Addr) bool, ranges [][2]netip.Addr) [][2]netip.Addr {
 	var list [][2]netip.Addr
 	for _, r := range ranges {
-		if r[0].Is4() {
+		if family(r[0]) {
 			list = append(list, r)
 		}
 	}

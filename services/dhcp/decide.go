@@ -233,11 +233,11 @@ func (e *engine) inRanges(subnet int, a netip.Addr) bool {
 
 func (e *engine) unused(r request, a netip.Addr) bool {
 	held := e.leases.ByAddr(a)
-	return held == nil || held.Client == r.client || (!held.Active(r.now) && !e.keeps(held))
+	return held == nil || held.Client == r.client || (!held.Active(r.now) && !Keeps(e.reservations, held))
 }
 
-// keeps tells whether an expired lease stays its client's because the inventory knows the client.
-func (e *engine) keeps(held *lease.Entry) bool {
+// Keeps tells whether an expired lease stays its client's because the inventory knows the client.
+func Keeps(reservations Reservations, held *lease.Entry) bool {
 	if held.Offered || held.Client == "" {
 		return false
 	}
@@ -245,7 +245,7 @@ func (e *engine) keeps(held *lease.Entry) bool {
 	if err != nil {
 		return false
 	}
-	a, _, known := e.reservations.Reservation(mac)
+	a, _, known := reservations.Reservation(mac)
 	return known && (!a.IsValid() || a == held.Address)
 }
 

@@ -54,9 +54,6 @@ type Config struct {
 	Proxy bool
 	// Relayed are further networks, reached through relay agents that have an address in them.
 	Relayed []Subnet
-	// NoIPv6Router answers router solicitations with "no router here", which spares iPXE a wait of 17 seconds on a network
-	// without IPv6. Leave it off where the interface has IPv6.
-	NoIPv6Router bool
 	// Dir keeps the lease log; it is made if need be.
 	Dir string
 }

@@ -23,7 +23,6 @@ const queueLimit = 1024
 type Server struct {
 	cfg     Config
 	wire    *wire
-	routers *solicit // nil where the network has IPv6 of its own
 	log     *slog.Logger
 	metrics metrics
 	now     func() time.Time
@@ -71,11 +70,6 @@ func Listen(ctx context.Context, cfg Config, boot Boot, reservations Reservation
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("dhcp on %s: %w", cfg.Interface, err), s.wire.close())
-	}
-	if cfg.NoIPv6Router {
-		if s.routers, err = listenSolicit(ctx, cfg.Interface); err != nil {
-			s.log.Warn("router solicitations stay unanswered, loaders wait for them", "err", err)
-		}
 	}
 	return s, nil
 }
@@ -169,9 +163,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.work(packets, decided, done)
 	})
 	group.Go(func() error { return s.commit(decided) })
-	if s.routers != nil {
-		group.Go(s.routers.run)
-	}
 	s.log.Info("answering", "address", s.cfg.Address, "proxy", s.cfg.Proxy)
 	err := group.Wait()
 	closed := s.wire.packet.Close()
@@ -203,9 +194,6 @@ func (s *Server) closeSockets() {
 	s.wire.udp.Close()
 	if s.wire.boot != nil {
 		s.wire.boot.Close()
-	}
-	if s.routers != nil {
-		s.routers.close()
 	}
 }
 

@@ -119,7 +119,7 @@ func (l *link) run(argv ...string) string {
 func (l *link) serve(dir string) (*Server, func()) {
 	l.t.Helper()
 	cfg := testConfig()
-	cfg.Interface, cfg.Dir, cfg.NoIPv6Router = "s0", dir, true
+	cfg.Interface, cfg.Dir = "s0", dir
 	s, err := Listen(l.t.Context(), cfg, Chain{}, nil, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(l.t.Output(), nil)))
 	if err != nil {
 		l.t.Fatal(err)
@@ -190,7 +190,6 @@ func TestRealClient(t *testing.T) {
 			t.Errorf("after the restart: %v", leases)
 		}
 		l.renew(s)
-		l.solicit(s)
 	}()
 	<-done
 }
@@ -223,27 +222,4 @@ func (l *link) renew(s *Server) {
 		l.t.Error(err)
 	}
 	later(bound)
-}
-
-// solicit checks that a host without a router hears that there is none.
-func (l *link) solicit(s *Server) {
-	if _, err := os.Stat("/proc/sys/net/ipv6/conf/all"); err != nil || s.routers == nil {
-		l.t.Log("no IPv6 here")
-		return
-	}
-	const quick = "cd /proc/sys/net/ipv6/conf/c0; echo 0 > accept_dad; echo 0 > router_solicitation_delay; echo 1 > router_solicitation_interval"
-	l.run("nsenter", "-t", l.pid, "-n", "sh", "-c", quick)
-	// The kernel solicits when an interface comes up, and counts what it receives.
-	l.run("nsenter", "-t", l.pid, "-n", "ip", "link", "set", "c0", "down")
-	l.run("nsenter", "-t", l.pid, "-n", "ip", "link", "set", "c0", "up")
-	for range 100 {
-		out := l.run("nsenter", "-t", l.pid, "-n", "cat", "/proc/net/snmp6")
-		for line := range strings.Lines(out) {
-			if f := strings.Fields(line); f[0] == "Icmp6InRouterAdvertisements" && f[1] != "0" {
-				return
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	l.t.Error("no router advertisement arrived")
 }

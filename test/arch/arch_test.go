@@ -41,7 +41,8 @@ var rules = []rule{
 
 // homes of heavy libraries: who may import them.
 var homes = map[string][]string{
-	"github.com/insomniacslk/dhcp":           {"services/dhcp"},
+	"github.com/insomniacslk/dhcp":           {"services/dhcp", "assets/os/firstboot"}, // a server and a client
+	"github.com/mdlayher/ndp":                {"services/dhcp"},
 	"github.com/miekg/dns":                   {"services/dns"},
 	"golang.org/x/crypto/bcrypt":             {"mirror/registry"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},

@@ -9,6 +9,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 
+	"github.com/slipway-io/slipway/services/dhcp"
 	"github.com/slipway-io/slipway/services/dhcp/lease"
 )
 
@@ -265,7 +266,7 @@ func (e *engine) mayHave(r request, a netip.Addr) bool {
 
 func (e *engine) unused(r request, a netip.Addr) bool {
 	held := e.leases.ByAddr(a)
-	return held == nil || held.Client == r.client || !held.Active(r.now)
+	return held == nil || held.Client == r.client || (!held.Active(r.now) && !dhcp.Keeps(e.reservations, held))
 }
 
 // grant makes the lease; what the client had before in that network ends.

@@ -138,7 +138,8 @@ func bootClient(r request, local netip.Addr) (dhcp.Client, bool) {
 	for _, class := range r.Options.UserClasses() {
 		c.IPXE = c.IPXE || string(class) == "iPXE"
 	}
-	if archs := r.Options.ArchTypes(); len(archs) > 0 {
+	archs := r.Options.ArchTypes()
+	if len(archs) > 0 {
 		c.Arch = archs[0]
 	}
 	if duid, ok := r.Options.ClientID().(*dhcpv6.DUIDUUID); ok {
@@ -150,7 +151,7 @@ func bootClient(r request, local netip.Addr) (dhcp.Client, bool) {
 			slices.Reverse(c.UUID[6:8])
 		}
 	}
-	return c, c.PXE || c.HTTP || c.IPXE
+	return c, c.PXE || c.HTTP || c.IPXE || len(archs) > 0
 }
 
 // vendor is the enterprise number that a client's vendor class came with; Intel's, as PXE has it, when there was none.

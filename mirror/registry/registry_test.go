@@ -6,12 +6,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +35,30 @@ type site struct {
 	ca     string // PEM file
 	client *http.Client
 	clock  *clock
+	// received counts the bytes that clients sent, TLS and all.
+	received atomic.Int64
+}
+
+// counted is a listener whose connections are counted.
+type counted struct {
+	net.Listener
+	received *atomic.Int64
+}
+
+func (l counted) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return countedConn{conn, l.received}, err
+}
+
+type countedConn struct {
+	net.Conn
+	received *atomic.Int64
+}
+
+func (c countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.received.Add(int64(n))
+	return n, err
 }
 
 // clock is time that tests move.
@@ -52,7 +78,8 @@ func newSite(t *testing.T, address string, access Access) *site {
 		t.Skipf("no loopback for %s: %v", address, err)
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.Handler().ServeHTTP(w, r) }))
-	server.Listener = listener
+	server.Listener = counted{listener, &s.received}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it say so themselves
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	pool := x509.NewCertPool()

@@ -36,7 +36,7 @@ func unpack(ctx context.Context, layout, to string) (err error) {
 		return err
 	}
 	store := release.New(site, filepath.Join(to, "content"), log)
-	for _, component := range []string{"etcd", "kubernetes"} {
+	for _, component := range []string{"etcd", "kubernetes", "containerd"} {
 		image, err := releases[len(releases)-1].Image(component)
 		if err != nil {
 			return err

@@ -7,9 +7,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
 	grub-pc-bin grub-efi-amd64-bin grub-common xorriso isolinux syslinux-common shim-signed grub-efi-amd64-signed cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod dnsmasq-base \
-	tftp-hpa atftp isc-dhcp-client ndisc6 kea-dhcp4-server kea-admin
+	tftp-hpa atftp isc-dhcp-client ndisc6 kea-dhcp4-server kea-admin skopeo podman
 
-.PHONY: run test build unit conformance integration e2e bench lint generate clean help packages release os
+.PHONY: run test build unit conformance clients integration e2e bench lint generate clean help packages release os
 
 help: ## Print the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,10 +67,14 @@ release: ## Build the release image; prints its directory
 os: packages ## Build the machine OS; prints its directory
 	@go run ./assets/os/build
 
-integration: build ## Tests against a real etcd and kube-apiserver of our own release
+clients: ## crane and regctl, which the registry is tested with
+	@mkdir -p bin && cd test/ociclients && go build -o ../../bin/crane github.com/google/go-containerregistry/cmd/crane && \
+	go build -o ../../bin/regctl github.com/regclient/regclient/cmd/regctl
+
+integration: build clients ## Tests against a real etcd and kube-apiserver of our own release, and of the registry with other people's clients
 	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && \
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
-	go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
+	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
 
 bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP beside nginx; start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \

@@ -24,7 +24,7 @@ func TestAnswersFromTheAddressAsked(t *testing.T) {
 	}
 }
 
-// Blocks fit the path without fragments. A network namespace of its own has the small path.
+// Blocks fit the path without fragments, and link-local addresses work. A network namespace of its own has what that needs.
 func TestBlocksFitThePath(t *testing.T) {
 	const inside = "SLIPWAY_TEST_SMALL_PATH"
 	if os.Getenv(inside) == "" {
@@ -36,7 +36,7 @@ func TestBlocksFitThePath(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-c",
-			"ip link set lo mtu 1400 up && exec "+self+" -test.run '^TestBlocksFitThePath$' -test.v")
+			"ip link set lo mtu 1400 up && ip link add d0 type veth peer name d1 && ip link set d1 up && ip link set d0 up && ip addr add fe80::1/64 dev d0 nodad && exec "+self+" -test.run '^TestBlocksFitThePath$' -test.v")
 		cmd.Env = append(os.Environ(), inside+"=yes")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
@@ -44,8 +44,11 @@ func TestBlocksFitThePath(t *testing.T) {
 		return
 	}
 	s := serve(t, Config{Addresses: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:0"), netip.MustParseAddrPort("[::]:0")}}, files{"x": blob(50_000)})
-	for i, c := range []struct{ asked, block string }{{"127.0.0.1", "1368"}, {"::1", "1348"}} {
-		address := netip.AddrPortFrom(netip.MustParseAddr(c.asked), s.Addresses()[i].Port())
+	for _, c := range []struct {
+		server       int
+		asked, block string
+	}{{0, "127.0.0.1", "1368"}, {1, "::1", "1348"}, {1, "fe80::1%d0", "1348"}} {
+		address := netip.AddrPortFrom(netip.MustParseAddr(c.asked), s.Addresses()[c.server].Port())
 		got, result, err := get(address, "x", tftptest.Options{Block: 8192, Window: 8})
 		if err != nil || len(got) != 50_000 || result.Agreed["blksize"] != c.block {
 			t.Errorf("%s: %d bytes, agreed %v, %v; want blocks of %s", c.asked, len(got), result.Agreed, err, c.block)

@@ -102,7 +102,7 @@ func (s *Server) open(name string, asked options, client netip.AddrPort, to arri
 		log.Warn("transfer cannot start", "err", errors.Join(err, file.Close()))
 		return codeUndefined, errRefused
 	}
-	t := newTransfer(fd, client, agree(asked, size, fittingBlock(fd, client.Addr().Is6())), size)
+	t := newTransfer(fd, agree(asked, size, fittingBlock(fd, client.Addr().Is6())), size)
 	t.from, t.file, t.log = sourceOf(file), file, log
 	t.moved = func() { pass.moved.Store(true) }
 	t.ended = func(outcome string, sent int64) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +20,6 @@ const (
 // transfer is one file on its way to one client. The loop that it belongs to is the only one that touches it.
 type transfer struct {
 	fd     int
-	client netip.AddrPort
 	window window
 	from   source
 	file   io.Closer
@@ -38,9 +36,9 @@ type transfer struct {
 	moved  func() // called at the first acknowledgement
 }
 
-func newTransfer(fd int, client netip.AddrPort, agreed terms, size int64) *transfer {
+func newTransfer(fd int, agreed terms, size int64) *transfer {
 	return &transfer{
-		fd: fd, client: client, hello: agreed.answer, first: agreed.timeout, cut: segmentSize(header + agreed.block),
+		fd: fd, hello: agreed.answer, first: agreed.timeout, cut: segmentSize(header + agreed.block),
 		window: window{block: agreed.block, count: agreed.window, size: size, greeting: agreed.answer != nil},
 	}
 }

@@ -57,12 +57,13 @@ type engine struct {
 	boot         Boot
 	reservations Reservations
 	leases       *lease.Table
+	reserves     []reserve // per subnet
 	rewound      []time.Time
 }
 
 func newEngine(cfg Config, boot Boot, reservations Reservations) *engine {
 	subnets := cfg.subnets()
-	return &engine{cfg.Address.Addr(), subnets, boot, reservations, newTable(subnets), make([]time.Time, len(subnets))}
+	return &engine{cfg.Address.Addr(), subnets, boot, reservations, newTable(subnets), make([]reserve, len(subnets)), make([]time.Time, len(subnets))}
 }
 
 // load takes leases from the log; those of networks that are no longer served are left out.
@@ -185,7 +186,8 @@ func (e *engine) discover(r request) Decision {
 	return Decision{Outcome: Offered, Reply: e.reply(r, dhcpv4.MessageTypeOffer, a, hostname)}
 }
 
-// choose picks the address to offer: the reserved one, the one that the client has or had, the one it asks for, a free one.
+// choose picks the address to offer: the reserved one, the one that the client has or had, the one it asks for, one
+// of the reserve, a free one.
 // A client may have a name without an address of its own.
 func (e *engine) choose(r request) (netip.Addr, string, bool) {
 	a, hostname, ok := e.reservation(r)
@@ -197,6 +199,9 @@ func (e *engine) choose(r request) (netip.Addr, string, bool) {
 	}
 	if want := addr4(r.RequestedIPAddress()); want.IsValid() && e.mayHave(r, want) {
 		return want, hostname, true
+	}
+	if a, ok := e.fromReserve(r); ok {
+		return a, hostname, true
 	}
 	usable := func(a netip.Addr) bool { return e.mayHave(r, a) }
 	a, ok = e.leases.Free(r.subnet, r.now, usable)

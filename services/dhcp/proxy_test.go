@@ -58,19 +58,24 @@ func TestProxy(t *testing.T) {
 			if file != c.file || r.ClassIdentifier() != c.class || !bytes.Equal(r.Options.Get(optionPXEVendor), c.vendor) {
 				t.Errorf("file %q class %q option 43 %v\n%s", file, r.ClassIdentifier(), r.Options.Get(optionPXEVendor), r.Summary())
 			}
-			for what, ok := range map[string]bool{
-				"no address":  !addr4(r.YourIPAddr).IsValid() && !r.Options.Has(dhcpv4.OptionIPAddressLeaseTime),
-				"server":      r.ServerIdentifier().String() == "10.7.0.2" && r.ServerIPAddr.String() == "10.7.0.2",
-				"identifier":  string(r.Options.Get(dhcpv4.OptionClientMachineIdentifier)) == smbios,
-				"no network":  r.SubnetMask() == nil && r.Router() == nil && r.DNS() == nil,
-				"not for us":  !r.Options.Has(optionIPXE),
-				"destination": goesOut(r),
-			} {
-				if !ok {
-					t.Errorf("%s:\n%s", what, r.Summary())
-				}
-			}
+			checkProxyReply(t, r)
 		})
+	}
+}
+
+func checkProxyReply(t *testing.T, r *dhcpv4.DHCPv4) {
+	t.Helper()
+	for what, ok := range map[string]bool{
+		"no address":  !addr4(r.YourIPAddr).IsValid() && !r.Options.Has(dhcpv4.OptionIPAddressLeaseTime),
+		"server":      r.ServerIdentifier().String() == "10.7.0.2" && r.ServerIPAddr.String() == "10.7.0.2",
+		"identifier":  string(r.Options.Get(dhcpv4.OptionClientMachineIdentifier)) == smbios,
+		"no network":  r.SubnetMask() == nil && r.Router() == nil && r.DNS() == nil,
+		"not for us":  !r.Options.Has(optionIPXE),
+		"destination": goesOut(r),
+	} {
+		if !ok {
+			t.Errorf("%s:\n%s", what, r.Summary())
+		}
 	}
 }
 

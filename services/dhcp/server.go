@@ -32,12 +32,16 @@ type Server struct {
 	mu     sync.Mutex // guards engine
 	engine *engine
 	said   said
+	low    chan struct{} // a reserve wants to be filled
 }
 
 type metrics struct {
 	packets *prometheus.CounterVec
 	dropped prometheus.Counter
 	failed  prometheus.Counter
+
+	conflicts prometheus.Counter
+	others    prometheus.Gauge
 }
 
 // Listen checks the configuration, reads the leases and binds. boot may be nil where nothing boots, reservations where
@@ -55,7 +59,7 @@ func Listen(ctx context.Context, cfg Config, boot Boot, reservations Reservation
 	if reservations == nil {
 		reservations = Fixed{}
 	}
-	s := &Server{cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now, said: said{at: map[string]time.Time{}}}
+	s := &Server{cfg: cfg, log: log.With("service", "dhcp", "interface", cfg.Interface), now: time.Now, said: said{at: map[string]time.Time{}}, low: make(chan struct{}, 1)}
 	if cfg.Proxy {
 		s.proxy = newProxy(cfg, boot)
 	} else {
@@ -67,6 +71,9 @@ func Listen(ctx context.Context, cfg Config, boot Boot, reservations Reservation
 	var err error
 	if s.wire, err = listenWire(ctx, cfg.Interface, cfg.Address.Addr(), cfg.Proxy); err != nil {
 		return nil, fmt.Errorf("dhcp: %w", err)
+	}
+	if err := s.wire.listenAround(ctx, s.engine != nil && len(cfg.Relayed) > 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("dhcp on %s: %w", cfg.Interface, err), s.wire.close())
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("dhcp on %s: %w", cfg.Interface, err), s.wire.close())
@@ -109,6 +116,12 @@ func (s *Server) register(registerer prometheus.Registerer) error {
 			Name: "slipway_dhcp_unanswered_total", Help: "DHCPv4 answers that could not be recorded or sent.",
 		}),
 	}
+	s.metrics.conflicts = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "slipway_dhcp_conflicts_total", Help: "Addresses of the pools that a probe found in use without a lease.",
+	})
+	s.metrics.others = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "slipway_dhcp_other_servers", Help: "DHCP servers that are not ours and offered an address when last asked.",
+	})
 	active := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "slipway_dhcp_leases", Help: "Leases in use.",
 	}, func() float64 { return float64(s.activeLeases()) })
@@ -116,7 +129,7 @@ func (s *Server) register(registerer prometheus.Registerer) error {
 		return nil
 	}
 	registerer = prometheus.WrapRegistererWith(prometheus.Labels{"interface": s.cfg.Interface}, registerer)
-	for _, c := range []prometheus.Collector{s.metrics.packets, s.metrics.dropped, s.metrics.failed, active} {
+	for _, c := range []prometheus.Collector{s.metrics.packets, s.metrics.dropped, s.metrics.failed, s.metrics.conflicts, s.metrics.others, active} {
 		if err := registerer.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
@@ -158,6 +171,15 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.wire.boot != nil {
 		group.Go(func() error { return s.receive(s.wire.boot, packets, true) })
 	}
+	if s.wire.offers != nil {
+		group.Go(func() error { return s.watchOthers(running) })
+	}
+	if s.engine != nil {
+		if s.wire.arp != nil {
+			s.fill(running, 0) // who comes meanwhile waits in the queue
+		}
+		group.Go(func() error { return s.keepReserves(running) })
+	}
 	group.Go(func() error {
 		defer decided.end()
 		return s.work(packets, decided, done)
@@ -195,6 +217,7 @@ func (s *Server) closeSockets() {
 	if s.wire.boot != nil {
 		s.wire.boot.Close()
 	}
+	_ = s.wire.closeAround()
 }
 
 func (s *Server) receive(socket *net.UDPConn, packets *queue, boot bool) error {
@@ -267,6 +290,12 @@ func (s *Server) decide(batch []arrival) []Decision {
 	now := s.now()
 	for i, p := range batch {
 		decisions[i] = s.engine.decide(now, p.DHCPv4)
+	}
+	if s.engine.low() {
+		select {
+		case s.low <- struct{}{}:
+		default:
+		}
 	}
 	return decisions
 }

@@ -30,8 +30,12 @@ type wire struct {
 	boot   *net.UDPConn // port 4011, in mode proxy
 	packet *os.File
 	index  int
+	mac    net.HardwareAddr
 	source netip.Addr
 	oob    []byte // fixes source address and interface of what UDP sends
+	arp    *os.File
+	offers *os.File
+	echo   net.PacketConn // for networks behind relay agents
 }
 
 // listenWire binds to the device, so that one server per interface works and a taken port stops the start.
@@ -43,7 +47,7 @@ func listenWire(ctx context.Context, name string, source netip.Addr, proxy bool)
 	if err := carries(link, source); err != nil {
 		return nil, err
 	}
-	w := &wire{index: link.Index, source: source}
+	w := &wire{index: link.Index, mac: link.HardwareAddr, source: source}
 	control := ipv4.ControlMessage{Src: source.AsSlice(), IfIndex: link.Index}
 	w.oob = control.Marshal()
 	if w.udp, err = listenUDP(ctx, name, serverPort); err != nil {
@@ -101,7 +105,7 @@ func (w *wire) close() error {
 	if w.packet != nil {
 		err = errors.Join(err, w.packet.Close())
 	}
-	return err
+	return errors.Join(err, w.closeAround())
 }
 
 // sendBoot answers from the boot server's port.
@@ -142,35 +146,27 @@ func (w *wire) send(reply *dhcpv4.DHCPv4) error {
 	}
 	at := &unix.SockaddrLinklayer{Protocol: swap16(unix.ETH_P_IP), Ifindex: w.index, Halen: 6}
 	copy(at.Addr[:], reply.ClientHWAddr)
-	raw, err := w.packet.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("send to %s: %w", reply.ClientHWAddr, err)
-	}
-	var sent error
-	outer := raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendto(int(fd), datagram(w.source, to.Addr(), payload), 0, at)
-		return sent != unix.EAGAIN
-	})
-	if err := errors.Join(outer, sent); err != nil {
+	from := netip.AddrPortFrom(w.source, serverPort)
+	if err := sendTo(w.packet, datagram(from, to, payload), at); err != nil {
 		return fmt.Errorf("send to %s: %w", reply.ClientHWAddr, err)
 	}
 	return nil
 }
 
 // datagram wraps an answer in the IPv4 and UDP headers that the packet socket does not make.
-func datagram(from, to netip.Addr, payload []byte) []byte {
+func datagram(from, to netip.AddrPort, payload []byte) []byte {
 	const ipLen, udpLen = 20, 8
 	b := make([]byte, ipLen+udpLen, ipLen+udpLen+len(payload))
 	b = append(b, payload...)
-	src, dst := from.As4(), to.As4()
+	src, dst := from.Addr().As4(), to.Addr().As4()
 	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	copy(b[12:], src[:])
 	copy(b[16:], dst[:])
 	binary.BigEndian.PutUint16(b[10:], ^fold(sum16(0, b[:ipLen])))
 	udp := b[ipLen:]
-	binary.BigEndian.PutUint16(udp[0:], serverPort)
-	binary.BigEndian.PutUint16(udp[2:], clientPort)
+	binary.BigEndian.PutUint16(udp[0:], from.Port())
+	binary.BigEndian.PutUint16(udp[2:], to.Port())
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	pseudo := sum16(uint32(unix.IPPROTO_UDP)+uint32(len(udp)), b[12:20])
 	sum := ^fold(sum16(pseudo, udp))

@@ -1,5 +1,5 @@
 // Command firstboot is what the machine OS's initramfs needs beyond busybox and ignition: it fetches the root file
-// system of a live boot, and prepares a configuration for a second attempt of Ignition.
+// system of a live boot, asks for IPv6 addresses, and prepares a configuration for a second attempt of Ignition.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: firstboot rootfs -url URL -sha256 HEX -out FILE | firstboot overwrite CONFIG"
+const usage = "usage: firstboot rootfs -url URL -sha256 HEX -out FILE | firstboot dhcp6 PORT | firstboot overwrite CONFIG"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -39,8 +39,13 @@ func run(ctx context.Context, args []string) error {
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		f.log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: dropTime}))
+		f.log = newLog()
 		return f.run(ctx)
+	case "dhcp6":
+		if len(args) != 2 {
+			return errors.New(usage)
+		}
+		return (&address{port: args[1], log: newLog()}).run(ctx)
 	case "overwrite":
 		if len(args) != 2 {
 			return errors.New(usage)
@@ -48,6 +53,10 @@ func run(ctx context.Context, args []string) error {
 		return overwriteFile(args[1])
 	}
 	return errors.New(usage)
+}
+
+func newLog() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: dropTime}))
 }
 
 // dropTime leaves out what the kernel's log already has in front of each line.

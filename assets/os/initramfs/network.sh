@@ -1,4 +1,5 @@
-# Addresses for the initramfs: DHCPv4 on every port with a cable, IPv6 by the kernel from router advertisements.
+# Addresses for the initramfs: DHCP of both families on every port with a cable, and what the kernel makes of router
+# advertisements.
 # The system does all this again, properly: nothing of it is kept.
 
 network_up() {
@@ -41,6 +42,8 @@ ports_up() {
         log "network port $port ($(cat "$path/address"), driver $(basename "$(readlink "$path/device/driver")"))"
         udhcpc -i "$port" -f -t 5 -T 2 -A 5 -s /usr/lib/slipway/dhcp-event >/dev/null 2>&1 </dev/null &
         echo $! >"/run/net/$port.pid"
+        (exec firstboot dhcp6 "$port" >/dev/kmsg 2>&1 </dev/null) &
+        echo $! >"/run/net/$port.dhcp6.pid"
     done
     return $some
 }

@@ -45,8 +45,9 @@ func (a *appliance) openRegistry(ctx context.Context) (err error) {
 	return nil
 }
 
+// access keeps releases public in any case: a host fetches its programs before it has any secret.
 func (a *appliance) access(users []registry.User) registry.Access {
-	return registry.Access{Anonymous: a.config.Registry.Anonymous(), Users: users}
+	return registry.Access{Anonymous: a.config.Registry.Anonymous(), Public: []string{release.Repositories}, Users: users}
 }
 
 // followRegistryUsers lets in whom the Secret names, from now on. One that cannot be read changes nothing.

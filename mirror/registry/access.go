@@ -31,17 +31,18 @@ type User struct {
 
 // Access is who may do what.
 type Access struct {
-	Anonymous bool // everybody may pull
+	Anonymous bool     // everybody may pull everything
+	Public    []string // what everybody may pull in any case, written as a user's rights
 	Users     []User
 }
 
 // access is Access made ready, with the passwords that were proven.
 type access struct {
-	anonymous bool
-	users     map[string]User
-	unknown   []byte // a hash for names that there are not, so that they take as long
-	mu        sync.Mutex
-	proven    map[[sha256.Size]byte]struct{}
+	public  []string
+	users   map[string]User
+	unknown []byte // a hash for names that there are not, so that they take as long
+	mu      sync.Mutex
+	proven  map[[sha256.Size]byte]struct{}
 }
 
 // Allow replaces who may do what; requests that run go on.
@@ -50,7 +51,10 @@ func (r *Registry) Allow(a Access) {
 	for _, u := range a.Users {
 		users[u.Name] = u
 	}
-	ready := &access{anonymous: a.Anonymous, users: users, proven: map[[sha256.Size]byte]struct{}{}}
+	ready := &access{public: a.Public, users: users, proven: map[[sha256.Size]byte]struct{}{}}
+	if a.Anonymous {
+		ready.public = []string{"*"}
+	}
 	if len(a.Users) > 0 {
 		ready.unknown = a.Users[0].Hash
 	}
@@ -113,11 +117,11 @@ func ParseRights(raw []byte, users []User) error {
 // caller is who asks. One without a name is anonymous.
 type caller struct {
 	User
-	anonymous bool // and such may pull
+	public []string
 }
 
 func (c caller) pulls(repository string) bool {
-	return c.anonymous || matches(c.Pull, repository) || matches(c.Push, repository)
+	return matches(c.public, repository) || matches(c.Pull, repository) || matches(c.Push, repository)
 }
 
 func (c caller) pushes(repository string) bool { return matches(c.Push, repository) }
@@ -132,7 +136,7 @@ func matches(patterns []string, repository string) bool {
 // identify finds out who sends a request. Credentials that are wrong are not taken for none.
 func (r *Registry) identify(req *http.Request) (caller, bool) {
 	a := r.access.Load()
-	anonymous := caller{anonymous: a.anonymous}
+	anonymous := caller{public: a.public}
 	header := req.Header.Get("Authorization")
 	if header == "" {
 		return anonymous, true
@@ -142,7 +146,7 @@ func (r *Registry) identify(req *http.Request) (caller, bool) {
 		if !valid {
 			return caller{}, false
 		}
-		return caller{User: a.users[name], anonymous: a.anonymous}, true
+		return caller{User: a.users[name], public: a.public}, true
 	}
 	name, password, found := req.BasicAuth()
 	if !found {
@@ -154,7 +158,7 @@ func (r *Registry) identify(req *http.Request) (caller, bool) {
 	if !r.proves(a, name, password) {
 		return caller{}, false
 	}
-	return caller{User: a.users[name], anonymous: a.anonymous}, true
+	return caller{User: a.users[name], public: a.public}, true
 }
 
 // proves checks a password. One that was right is remembered, because checking is slow on purpose.

@@ -11,8 +11,9 @@ import (
 )
 
 func TestLogin(t *testing.T) {
-	for _, anonymous := range []bool{true, false} {
-		s := newSite(t, "127.0.0.1", Access{Anonymous: anonymous, Users: []User{user(t, "reader", "secret", []string{"*"}, nil)}})
+	for _, public := range [][]string{{"*"}, {"release/*", "a"}, nil} {
+		anonymous := public != nil
+		s := newSite(t, "127.0.0.1", Access{Public: public, Users: []User{user(t, "reader", "secret", []string{"*"}, nil)}})
 		if _, err := s.PutManifest("a", ociManifest, manifestOf(digestOf(sha256Name, nil)), "v1"); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +42,7 @@ func TestLogin(t *testing.T) {
 		s.clock.Time = s.clock.Add(tokenLife + time.Second)
 		s.want(t, http.StatusUnauthorized, "", http.MethodGet, "/v2/a/manifests/v1", "", "Authorization", token)
 		token = "Bearer " + s.token(t, "reader", realm[1])
-		s.Allow(Access{Anonymous: anonymous, Users: []User{user(t, "reader", "another", []string{"*"}, nil)}}) // the password changed
+		s.Allow(Access{Public: public, Users: []User{user(t, "reader", "another", []string{"*"}, nil)}}) // the password changed
 		s.want(t, http.StatusUnauthorized, "", http.MethodGet, "/v2/a/manifests/v1", "", "Authorization", token)
 		s.want(t, http.StatusUnauthorized, "reader", http.MethodGet, "/v2/a/manifests/v1", "")
 	}
@@ -54,6 +55,17 @@ func (s *site) token(t *testing.T, user, path string) string {
 		t.Fatal(err)
 	}
 	return answer.Token
+}
+
+// TestApachePasswords takes a line that `htpasswd -nbB ann secret` of Apache wrote.
+func TestApachePasswords(t *testing.T) {
+	users, err := ParseHtpasswd([]byte("ann:$2y$05$WE2HSGwcoghFe5Nc4fiEsOcNyKZEwqKTZOAL9I8CK4ncZON8k25Ue\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, "127.0.0.1", Access{Users: users})
+	s.want(t, http.StatusOK, "ann", http.MethodGet, "/v2/", "")
+	s.want(t, http.StatusOK, "ann", http.MethodGet, "/v2/", "") // remembered
 }
 
 func TestForgedTokens(t *testing.T) {

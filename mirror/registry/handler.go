@@ -107,7 +107,7 @@ func (r *Registry) admit(w http.ResponseWriter, req request) error {
 // ping answers who has nothing to prove, and asks the others: many clients learn here whether they are to log in, and only here.
 func (r *Registry) ping(w http.ResponseWriter, req request) error {
 	a := r.access.Load()
-	if req.Header.Get("Authorization") == "" && (len(a.users) > 0 || !a.anonymous) {
+	if req.Header.Get("Authorization") == "" && (len(a.users) > 0 || len(a.public) == 0) {
 		return r.challenge(w, req.Request, req.address, "log in, or ask for an anonymous token")
 	}
 	return writeJSON(w, struct{}{})
@@ -135,7 +135,7 @@ func (r *Registry) token(w http.ResponseWriter, req *http.Request) error {
 	}
 	a := r.access.Load()
 	who, valid := r.identify(req)
-	if !valid || who.Name == "" && !a.anonymous {
+	if !valid || who.Name == "" && len(a.public) == 0 {
 		w.Header().Set("WWW-Authenticate", "Basic realm="+strconv.Quote(req.Host))
 		return &problem{http.StatusUnauthorized, "UNAUTHORIZED", "user and password are needed, and must be right"}
 	}

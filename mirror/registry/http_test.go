@@ -83,11 +83,11 @@ func TestUploadsBelongToTheirRepository(t *testing.T) {
 }
 
 func TestBlobsOfOtherRepositories(t *testing.T) {
-	s := newSite(t, "127.0.0.1", Access{Users: []User{
+	s := newSite(t, "127.0.0.1", Access{Public: []string{"free"}, Users: []User{
 		user(t, "all", "secret", []string{"*"}, []string{"*"}),
 		user(t, "team", "secret", []string{"public"}, []string{"team/*"}),
 	}})
-	config, secret := s.put(t, "public", []byte("public")), s.put(t, "hidden", []byte("hidden"))
+	config, secret, free := s.put(t, "public", []byte("public")), s.put(t, "hidden", []byte("hidden")), s.put(t, "free", []byte("free"))
 	s.want(t, http.StatusOK, "team", http.MethodHead, "/v2/team/a/blobs/"+config.String(), "")
 	s.want(t, http.StatusNotFound, "team", http.MethodHead, "/v2/team/a/blobs/"+secret.String(), "")
 	s.want(t, http.StatusForbidden, "team", http.MethodGet, "/v2/hidden/blobs/"+secret.String(), "")
@@ -96,6 +96,9 @@ func TestBlobsOfOtherRepositories(t *testing.T) {
 	}
 	s.want(t, http.StatusAccepted, "team", http.MethodPost, "/v2/team/a/blobs/uploads/?mount="+secret.String()+"&from=hidden", "")
 	s.want(t, http.StatusOK, "all", http.MethodHead, "/v2/somewhere/new/blobs/"+secret.String(), "")
+	s.want(t, http.StatusUnauthorized, "", http.MethodHead, "/v2/hidden/blobs/"+secret.String(), "")
+	s.want(t, http.StatusOK, "", http.MethodHead, "/v2/free/blobs/"+free.String(), "")
+	s.want(t, http.StatusNotFound, "", http.MethodHead, "/v2/free/blobs/"+secret.String(), "")
 	// One repository's delete is not another's.
 	s.want(t, http.StatusAccepted, "all", http.MethodDelete, "/v2/team/a/blobs/"+config.String(), "")
 	s.want(t, http.StatusNotFound, "all", http.MethodHead, "/v2/team/a/blobs/"+config.String(), "")

@@ -99,7 +99,7 @@ func (s *site) reopen(t *testing.T) {
 	allowed := Access{Anonymous: true}
 	if s.Registry != nil {
 		old := s.Registry.access.Load()
-		allowed = Access{Anonymous: old.anonymous}
+		allowed = Access{Public: old.public}
 		for _, user := range old.users {
 			allowed.Users = append(allowed.Users, user)
 		}

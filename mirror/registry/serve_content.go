@@ -201,7 +201,7 @@ func (r *Registry) catalog(w http.ResponseWriter, req request) error {
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
 		return unsupported
 	}
-	if req.caller.Name == "" && !req.caller.anonymous {
+	if req.caller.Name == "" && len(req.caller.public) == 0 {
 		return r.challenge(w, req.Request, req.address, "log in for this")
 	}
 	all := slices.DeleteFunc(r.Repositories(), func(name string) bool { return !req.caller.pulls(name) })

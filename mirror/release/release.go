@@ -15,6 +15,9 @@ import (
 // Host is the registry in a release's references. The site's registry serves the same paths under its own name.
 const Host = "registry.slipway.io"
 
+// Repositories are those that releases are imported into.
+const Repositories = repository + "*"
+
 const (
 	releaseName = "release" // the image in a layout, and its repository below release/
 	repository  = "release/"

@@ -52,7 +52,7 @@ type DNS struct {
 
 // Registry is who may use the site's registry. Who may log in to it is in the Secret slipway-system/registry-users.
 type Registry struct {
-	// AnonymousPull lets everybody pull, which is the default.
+	// AnonymousPull lets everybody pull, which is the default. Without it only users pull, but for releases: hosts fetch those before they have any secret.
 	AnonymousPull *bool `json:"anonymousPull,omitempty"`
 }
 

@@ -60,7 +60,9 @@ type Discovery struct {
 	Rootfs         string   // URL; empty when the initrd is all there is
 	Console        []string // as "ttyS0,115200n8"; tty0 and ttyS0 when nil, the last is /dev/console
 	Args           []string // further kernel arguments
-	Retry          string   // URL of the script to ask for when a fetch fails; this same script again when empty
+	// Change makes others of all kernel arguments, when it is there.
+	Change func([]string) ([]string, error)
+	Retry  string // URL of the script to ask for when a fetch fails; this same script again when empty
 }
 
 // arguments are the kernel's, each checked to be one word.
@@ -81,6 +83,13 @@ func (d Discovery) arguments() ([]string, error) {
 		args = append(args, "console="+c)
 	}
 	args = append(args, d.Args...)
+	if d.Change != nil {
+		changed, err := d.Change(args)
+		if err != nil {
+			return nil, err
+		}
+		args = changed
+	}
 	for _, arg := range args {
 		if err := checkWord(arg); err != nil {
 			return nil, fmt.Errorf("kernel argument %q: %w", arg, err)

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash"
@@ -35,7 +37,11 @@ func imageUSBCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			size, err := writeISO(cmd.Context(), address, args[0], cmd.ErrOrStderr())
+			published, err := site(cmd.Context(), kube)
+			if err != nil {
+				return err
+			}
+			size, err := writeISO(cmd.Context(), trusting(published["ca.crt"]), address, args[0], cmd.ErrOrStderr())
 			if err != nil {
 				return fmt.Errorf("write %s: %w", args[0], err)
 			}
@@ -61,13 +67,23 @@ func isoAddress(ctx context.Context, kube client.Client, key client.ObjectKey) (
 	return found.Status.ISODownloadURL, nil
 }
 
+// trusting is a client that takes the site's CA besides those of the machine.
+func trusting(ca string) *http.Client {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM([]byte(ca))
+	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+}
+
 // writeISO downloads to a device or file, syncs, and compares what is read back with what came.
-func writeISO(ctx context.Context, address, path string, out io.Writer) (int64, error) {
+func writeISO(ctx context.Context, client *http.Client, address, path string, out io.Writer) (int64, error) {
 	to, err := openTarget(path)
 	if err != nil {
 		return 0, err
 	}
-	size, err := copyISO(ctx, address, to, out)
+	size, err := copyISO(ctx, client, address, to, out)
 	if err := errors.Join(err, to.Close()); err != nil {
 		if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() {
 			err = errors.Join(err, os.Remove(path))
@@ -77,12 +93,12 @@ func writeISO(ctx context.Context, address, path string, out io.Writer) (int64, 
 	return size, nil
 }
 
-func copyISO(ctx context.Context, address string, to *os.File, out io.Writer) (int64, error) {
+func copyISO(ctx context.Context, client *http.Client, address string, to *os.File, out io.Writer) (int64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return 0, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {

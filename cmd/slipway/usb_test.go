@@ -28,7 +28,7 @@ func TestWriteISO(t *testing.T) {
 	defer server.Close()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "stick")
-	size, err := writeISO(t.Context(), server.URL+"/full.iso", path, io.Discard)
+	size, err := writeISO(t.Context(), server.Client(), server.URL+"/full.iso", path, io.Discard)
 	if err != nil || size != int64(len(content)) {
 		t.Fatalf("%d bytes, %v", size, err)
 	}
@@ -42,7 +42,7 @@ func TestWriteISO(t *testing.T) {
 		"after 10 of 100 bytes":      {server.URL + "/short.iso", filepath.Join(dir, "b")},
 		"connect: connection refuse": {"http://127.0.0.1:1/byapikey/secret/x.iso", filepath.Join(dir, "c")},
 	} {
-		if _, err := writeISO(t.Context(), c.address, c.path, io.Discard); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "byapikey") {
+		if _, err := writeISO(t.Context(), server.Client(), c.address, c.path, io.Discard); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "byapikey") {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 
 	"github.com/openshift/assisted-service/api/v1beta1"
 
@@ -95,22 +96,22 @@ func (s *Service) discovery(ctx context.Context, infraEnv *v1beta1.InfraEnv, arc
 		return "", fmt.Errorf("%w: InfraEnv %s/%s is for %s and this machine is %s", errInfraEnv, infraEnv.Namespace, infraEnv.Name,
 			infraEnv.Spec.CpuArchitecture, architecture)
 	}
-	args, err := kernelArguments(infraEnv)
-	if err != nil {
-		return "", err
-	}
 	which := url.Values{"arch": {architecture}, "version": {image.Version}}
 	public := which.Encode()
 	which.Set("api_key", s.config.Tokens.InfraEnv(string(infraEnv.UID)))
 	d := ipxe.Discovery{
-		Kernel: base + "/boot-artifacts/kernel?" + public,
-		Initrd: base + "/images/" + string(infraEnv.UID) + "/pxe-initrd?" + which.Encode(),
-		Args:   args, Console: consoles(architecture),
+		Kernel:  base + "/boot-artifacts/kernel?" + public,
+		Initrd:  base + "/images/" + string(infraEnv.UID) + "/pxe-initrd?" + which.Encode(),
+		Console: consoles(architecture),
+	}
+	if err := setArguments(&d, infraEnv, architecture); err != nil {
+		return "", fmt.Errorf("%w: %w", errInfraEnv, err)
 	}
 	if image.Rootfs != nil {
 		d.Rootfs = base + "/boot-artifacts/rootfs?" + public
 	}
 	if as.paths != nil {
+		var err error
 		if d.Kernel, d.Initrd, err = as.paths(ctx, infraEnv, image); err != nil {
 			return "", err
 		}
@@ -131,18 +132,17 @@ func consoles(architecture string) []string {
 	return nil
 }
 
-func kernelArguments(infraEnv *v1beta1.InfraEnv) ([]string, error) {
-	var args []string
-	for _, argument := range infraEnv.Spec.KernelArguments {
-		if argument.Operation != "append" {
-			return nil, fmt.Errorf("%w: InfraEnv %s/%s: kernel argument %q: operation %q is not supported, only append is",
-				errInfraEnv, infraEnv.Namespace, infraEnv.Name, argument.Value, argument.Operation)
-		}
-		if err := ipxe.Word(argument.Value); err != nil {
-			return nil, fmt.Errorf("%w: InfraEnv %s/%s: kernel argument %q %w",
-				errInfraEnv, infraEnv.Namespace, infraEnv.Name, argument.Value, err)
-		}
-		args = append(args, argument.Value)
+// setArguments makes the InfraEnv's kernel arguments those of a network boot.
+func setArguments(d *ipxe.Discovery, infraEnv *v1beta1.InfraEnv, architecture string) error {
+	appended := !slices.ContainsFunc(infraEnv.Spec.KernelArguments, func(a v1beta1.KernelArgument) bool { return a.Operation != "append" })
+	if appended || architecture == architectureZ { // whose parm files take no other
+		var err error
+		d.Args, err = kernelArguments(infraEnv)
+		return err
 	}
-	return args, nil
+	if _, err := changeArguments(nil, infraEnv.Spec.KernelArguments); err != nil {
+		return fmt.Errorf("InfraEnv %s/%s: %w", infraEnv.Namespace, infraEnv.Name, err)
+	}
+	d.Change = func(args []string) ([]string, error) { return changeArguments(args, infraEnv.Spec.KernelArguments) }
+	return nil
 }

@@ -129,3 +129,18 @@ func (s *Service) hostParm(infraEnv *v1beta1.InfraEnv, at netip.Addr, noted stri
 	}
 	return parm.Render()
 }
+
+// kernelArguments are those that a parm file has besides its own; only append is possible there.
+func kernelArguments(infraEnv *v1beta1.InfraEnv) ([]string, error) {
+	for _, argument := range infraEnv.Spec.KernelArguments {
+		if argument.Operation != "append" {
+			return nil, fmt.Errorf("InfraEnv %s/%s: kernel argument %q: %s is not possible in a parm file, only append is",
+				infraEnv.Namespace, infraEnv.Name, argument.Value, argument.Operation)
+		}
+	}
+	arguments, err := changeArguments(nil, infraEnv.Spec.KernelArguments)
+	if err != nil {
+		return nil, fmt.Errorf("InfraEnv %s/%s: %w", infraEnv.Namespace, infraEnv.Name, err)
+	}
+	return arguments, nil
+}

@@ -42,9 +42,15 @@ func TestScripts(t *testing.T) {
 		"no-infraenv":    {machine, v4, 200, nil},
 		"not-found":      {machine, v4, 200, func(w *world) { w.failure = fmt.Errorf("look up: %w", ErrNotFound) }},
 		"store-down":     {machine, v4, 200, func(w *world) { w.failure = errors.New("down") }},
+		"changed-arguments": {machine, v4, 200, func(w *world) {
+			w.decision.InfraEnv = w.infraEnv
+			w.infraEnv.Spec.KernelArguments = []v1beta1.KernelArgument{
+				{Operation: "delete", Value: "console=tty0"}, {Operation: "replace", Value: "console=ttyS1,115200"}, {Operation: "append", Value: "quiet"},
+			}
+		}},
 		"bad-argument": {machine, v4, 200, func(w *world) {
 			w.decision.InfraEnv = w.infraEnv
-			w.infraEnv.Spec.KernelArguments = []v1beta1.KernelArgument{{Operation: "delete", Value: "quiet"}}
+			w.infraEnv.Spec.KernelArguments = []v1beta1.KernelArgument{{Operation: "prepend", Value: "quiet"}}
 		}},
 		"bad-word": {machine, v4, 200, func(w *world) {
 			w.decision.InfraEnv = w.infraEnv

@@ -30,12 +30,13 @@ func notFound(name string) error {
 // ByUID finds the InfraEnv with this metadata.uid, else apierrors.IsNotFound.
 func (l Lookup) ByUID(ctx context.Context, uid string) (*agentv1beta1.InfraEnv, error) {
 	all := &agentv1beta1.InfraEnvList{}
-	if err := l.Client.List(ctx, all); err != nil {
+	// A BMC asks thousands of times for one ISO: only what is found is copied.
+	if err := l.Client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list infraenvs: %w", err)
 	}
 	for i := range all.Items {
 		if string(all.Items[i].UID) == uid {
-			return &all.Items[i], nil
+			return all.Items[i].DeepCopy(), nil
 		}
 	}
 	return nil, notFound(uid)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/plan"
 	"github.com/slipway-io/slipway/mirror/remote"
 	"github.com/slipway-io/slipway/mirror/sync"
@@ -32,14 +33,33 @@ func (m *mirror) close() {
 
 // run decides by the destination and --from.
 func (m *mirror) run(ctx context.Context, destination string) error {
-	if target, found := strings.CutPrefix(destination, "docker://"); found {
-		host, namespace, err := remote.ParseTarget(target)
+	host, namespace, toRegistry, err := registryTarget(destination)
+	if err != nil {
+		return err
+	}
+	if m.from != "" {
+		dir, err := directory("--from", m.from)
 		if err != nil {
 			return err
 		}
+		if !toRegistry {
+			return fmt.Errorf("destination %q: an archive goes to docker://registry[/namespace]", destination)
+		}
+		return m.fromArchive(ctx, dir, host, namespace)
+	}
+	if toRegistry {
 		return m.toRegistry(ctx, host, namespace)
 	}
-	return fmt.Errorf("destination %q: want docker://registry[/namespace] or file://directory", destination)
+	dir, err := directory("destination", destination)
+	if err != nil {
+		return fmt.Errorf("%w, or docker://registry[/namespace]", err)
+	}
+	return m.toArchive(ctx, dir)
+}
+
+// build plans an image set.
+func (m *mirror) build(ctx context.Context, _ *workspace.Workspace, set *imageset.Set, options plan.Options) (*plan.Plan, error) {
+	return plan.Build(ctx, set, m.source, options)
 }
 
 // open opens the workspace.
@@ -74,16 +94,16 @@ func (m *mirror) toRegistry(ctx context.Context, host, namespace string) (err er
 	if options.Previous, err = w.Previous(planPath); err != nil {
 		return err
 	}
-	p, err := plan.Build(ctx, set, m.source, options)
+	p, err := m.build(ctx, w, set, options)
 	if err != nil {
 		return err
 	}
-	return m.move(ctx, w, p, planPath, sync.Config{Plan: p, Source: sync.Registries{Client: m.source, Blobs: w.Path("blobs")},
+	return m.move(ctx, w, p, planPath, nil, sync.Config{Plan: p, Source: sync.Registries{Client: m.source, Blobs: w.Path("blobs")},
 		Target: m.target, Host: host, Namespace: namespace, Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
 }
 
-// move shows the plan, and moves what the target lacks.
-func (m *mirror) move(ctx context.Context, w *workspace.Workspace, p *plan.Plan, planPath string, c sync.Config) (err error) {
+// move shows the plan, and moves what the target lacks. after is called with what the target has then; it may be nil.
+func (m *mirror) move(ctx context.Context, w *workspace.Workspace, p *plan.Plan, planPath string, after func(*sync.State) error, c sync.Config) (err error) {
 	target := strings.TrimSuffix(c.Host+"/"+c.Namespace, "/")
 	state, err := sync.OpenState(w.StatePath(target))
 	if err != nil {
@@ -115,6 +135,11 @@ func (m *mirror) move(ctx context.Context, w *workspace.Workspace, p *plan.Plan,
 	if err := result.Write(w.Path("result.json")); err != nil {
 		return err
 	}
+	if after != nil {
+		if err := after(state); err != nil {
+			return err
+		}
+	}
 	return m.finish(ctx, w, result, time.Since(start))
 }
 
@@ -145,6 +170,9 @@ func (m *mirror) finish(ctx context.Context, w *workspace.Workspace, result *syn
 	fmt.Fprintf(m.out, "%d images copied, %d were there, %d failed, %d waiting; %s in %s, %d blobs moved, %d mounted\n",
 		result.Copied, result.Present, result.Failed, result.Waiting, size(result.Bytes), took.Round(100*time.Millisecond), result.Blobs, result.Mounted)
 	fmt.Fprintf(m.out, "result: %s\n", w.Path("result.json"))
+	if result.Waiting > 0 && ctx.Err() == nil {
+		fmt.Fprintln(m.out, "images that wait need segments that are not here yet, or content that the target no longer has: bring the other segments, or an archive made without --since")
+	}
 	if ctx.Err() != nil {
 		return &failed{sync.ExitGeneric, "interrupted: the same command continues"}
 	}

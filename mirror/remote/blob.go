@@ -28,7 +28,7 @@ var errStalled = errors.New("registry has sent nothing for a minute")
 func (c *Client) Open(ctx context.Context, repo Repository, blob Descriptor, offset int64) (io.ReadCloser, error) {
 	d := &download{client: c, ctx: ctx, repo: repo, blob: blob, at: offset}
 	if offset == 0 {
-		d.hash = newHash(blob.Digest)
+		d.hash = NewHash(blob.Digest)
 	}
 	if err := d.request(); err != nil {
 		return nil, fmt.Errorf("get blob %s of %s: %w", blob.Digest, repo, err)
@@ -147,7 +147,7 @@ func (d *download) end() error {
 	if d.hash == nil {
 		return io.EOF
 	}
-	if got := sum(d.hash, d.blob.Digest); got != d.blob.Digest {
+	if got := HashDigest(d.hash, d.blob.Digest); got != d.blob.Digest {
 		return fmt.Errorf("get blob %s of %s: %w: got %s", d.blob.Digest, d.repo, ErrDigest, got)
 	}
 	return io.EOF

@@ -61,16 +61,16 @@ func Digest(data []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// newHash returns the function that a digest is of.
-func newHash(digest string) hash.Hash {
+// NewHash returns the function that a digest is of.
+func NewHash(digest string) hash.Hash {
 	if strings.HasPrefix(digest, "sha512:") {
 		return sha512.New()
 	}
 	return sha256.New()
 }
 
-// sum is the digest of what was written, with the algorithm of like.
-func sum(h hash.Hash, like string) string {
+// HashDigest is the digest of what was written, with the algorithm of like.
+func HashDigest(h hash.Hash, like string) string {
 	algorithm, _, _ := strings.Cut(like, ":")
 	return algorithm + ":" + hex.EncodeToString(h.Sum(nil))
 }
@@ -111,9 +111,9 @@ func (c *Client) manifest(ctx context.Context, repo Repository, identifier strin
 	} else if !ValidDigest(want) {
 		want = Digest(data)
 	}
-	h := newHash(want)
+	h := NewHash(want)
 	h.Write(data)
-	if got := sum(h, want); got != want {
+	if got := HashDigest(h, want); got != want {
 		return Manifest{}, fmt.Errorf("%w: want %s, got %s", ErrDigest, want, got)
 	}
 	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
@@ -271,7 +271,7 @@ func Matches(digest string, data []byte) bool {
 	if !ValidDigest(digest) {
 		return false
 	}
-	h := newHash(digest)
+	h := NewHash(digest)
 	h.Write(data)
-	return sum(h, digest) == digest
+	return HashDigest(h, digest) == digest
 }

@@ -117,3 +117,12 @@ type Snapshot struct {
 func (p *Progress) Snapshot() Snapshot {
 	return Snapshot{p.bytes.Load(), p.bytesTotal.Load(), p.images.Load(), p.imagesTotal.Load(), p.failed.Load()}
 }
+
+// Expect tells how much there is to do.
+func (p *Progress) Expect(images, bytes int64) {
+	p.imagesTotal.Store(images)
+	p.bytesTotal.Store(bytes)
+}
+
+// Moved counts bytes.
+func (p *Progress) Moved(bytes int64) { p.bytes.Add(bytes) }

@@ -32,7 +32,10 @@ type Config struct {
 	Host, Namespace string
 	State           *State
 	// Workers move blobs side by side; 0 means 8.
-	Workers  int
+	Workers int
+	// Strict moves all blobs before the first manifest, and no manifest where content is not what its digest promises:
+	// an archive that was tampered with changes nothing at the target.
+	Strict   bool
 	Log      *slog.Logger
 	Progress *Progress
 }
@@ -50,6 +53,8 @@ type run struct {
 	byOrigin  map[string][]*job
 	waiting   map[need][]*job // jobs that wait for a blob in a repository
 	confirmed map[need]bool   // blobs that the target vouched for in this run
+	deferred  []*job          // with Strict: ready, but not pushed yet
+	refused   error           // with Strict: why nothing is pushed
 }
 
 // need is a blob in a repository of the target.
@@ -202,14 +207,37 @@ func (r *run) prepareNeeds(j *job) {
 
 // work moves blobs and images until nothing is left, or ctx ends.
 func (r *run) work(ctx context.Context, tasks []*task) {
-	queue := make(chan func(), len(tasks)+len(r.jobs))
+	var steps []func()
 	for _, j := range r.jobs {
 		if j.status == "" && j.missing == 0 {
-			queue <- func() { r.finish(ctx, j) }
+			steps = append(steps, func() { r.finish(ctx, j) })
 		}
 	}
 	for _, t := range tasks {
-		queue <- func() { r.move(ctx, t) }
+		steps = append(steps, func() { r.move(ctx, t) })
+	}
+	r.all(ctx, steps)
+	if r.Strict && ctx.Err() == nil {
+		r.Strict = false
+		steps = nil
+		for _, j := range r.deferred {
+			steps = append(steps, func() {
+				if r.refused != nil {
+					r.end(ctx, j, r.refused)
+				} else {
+					r.finish(ctx, j)
+				}
+			})
+		}
+		r.all(ctx, steps)
+	}
+}
+
+// all takes the steps, several at a time.
+func (r *run) all(ctx context.Context, steps []func()) {
+	queue := make(chan func(), len(steps))
+	for _, step := range steps {
+		queue <- step
 	}
 	close(queue)
 	var group sync.WaitGroup
@@ -347,6 +375,9 @@ func (r *run) end(ctx context.Context, j *job, err error) {
 	case errors.Is(err, errWaiting):
 		j.status = Waiting
 	default:
+		if r.Strict && errors.Is(err, remote.ErrDigest) && r.refused == nil {
+			r.refused = fmt.Errorf("nothing of the archive is used: %w", err)
+		}
 		j.status, j.err = Failed, err
 		r.Progress.failed.Add(1)
 		r.Log.Warn("image failed", "image", j.image.Origin, "err", err)

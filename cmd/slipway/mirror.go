@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,12 +18,16 @@ import (
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/plan"
 	"github.com/slipway-io/slipway/mirror/remote"
+	"github.com/slipway-io/slipway/mirror/signature"
 )
 
 // mirrorFlags are the command line of mirror; names and meanings are oc-mirror's where it has them.
 type mirrorFlags struct {
 	config, from, workspace, authFile, since, bandwidth, authorities, logLevel, platformIndex string
+	updateGraph, graphImage, signatures                                                       string
+	releaseKeys                                                                               []string
 	dryRun, sourceTLS, targetTLS, v1, v2, sourceHost, withoutSignatures, recheck              bool
+	ignoreReleaseSignature, repositories, apart                                               bool
 	parallelImages, parallelLayers, retries, nested                                           int
 	// accepted for the sake of existing scripts
 	cacheDir      string
@@ -85,6 +90,13 @@ func (f *mirrorFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.sourceHost, "source-host-in-path", false, "put the source's host into the path at the target")
 	flags.BoolVar(&f.withoutSignatures, "remove-signatures", false, "leave signatures and referrers behind")
 	flags.BoolVar(&f.recheck, "recheck-signatures", false, "look for signatures of unchanged images again, though less than a day has passed")
+	flags.StringVar(&f.updateGraph, "update-graph", os.Getenv("UPDATE_URL_OVERRIDE"), "update graph for platform.channels: a file, or an address that is asked with channel and arch (default: UPDATE_URL_OVERRIDE)")
+	flags.StringVar(&f.graphImage, "graph-image", "", "image with the graph's data for platform.graph")
+	flags.StringVar(&f.signatures, "signature-url", orDefault(os.Getenv("OCP_SIGNATURE_URL"), signatureStore), "signatures of releases: an address or a directory (default: OCP_SIGNATURE_URL)")
+	flags.StringArrayVar(&f.releaseKeys, "release-key", keyFiles(os.Getenv("OCP_SIGNATURE_VERIFICATION_PK")), "file with public keys that sign releases (default: OCP_SIGNATURE_VERIFICATION_PK)")
+	flags.BoolVar(&f.ignoreReleaseSignature, "ignore-release-signature", false, "take releases that nobody has signed")
+	flags.BoolVar(&f.repositories, "repository-scope", false, "name repositories, not namespaces, in mirror sets")
+	flags.BoolVar(&f.apart, "one-object-per-file", false, "write each resource into a file of its own")
 	flags.IntVar(&f.parallelImages, "parallel-images", 4, "images at a time")
 	flags.IntVar(&f.parallelLayers, "parallel-layers", 3, "layers of an image at a time; images times layers blobs move side by side")
 	flags.IntVar(&f.retries, "retry-times", 5, "tries after the first one")
@@ -189,6 +201,40 @@ func (f *mirrorFlags) readSet() (*imageset.Set, error) {
 		return nil, fmt.Errorf("read image set %s: %w", f.config, err)
 	}
 	return set, nil
+}
+
+// signatureStore is where the signatures of OpenShift's releases are published.
+const signatureStore = "https://mirror.openshift.com/pub/openshift-v4/signatures/openshift/release"
+
+func orDefault(value, other string) string {
+	if value == "" {
+		return other
+	}
+	return value
+}
+
+func keyFiles(file string) []string {
+	if file == "" {
+		return nil
+	}
+	return []string{file}
+}
+
+// releaseOptions reads the keys.
+func (f *mirrorFlags) releaseOptions() (plan.ReleaseOptions, error) {
+	o := plan.ReleaseOptions{Graph: f.updateGraph, GraphImage: f.graphImage, Signatures: f.signatures,
+		IgnoreSignatures: f.ignoreReleaseSignature, HTTP: &http.Client{Timeout: time.Minute}}
+	var files [][]byte
+	for _, file := range f.releaseKeys {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return o, fmt.Errorf("--release-key: %w", err)
+		}
+		files = append(files, raw)
+	}
+	var err error
+	o.Keys, err = signature.ReadKeys(files...)
+	return o, err
 }
 
 func (f *mirrorFlags) planOptions(namespace string, log *slog.Logger) plan.Options {

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/plan"
 	"github.com/slipway-io/slipway/mirror/remote"
+	"github.com/slipway-io/slipway/mirror/resources"
 	"github.com/slipway-io/slipway/mirror/sync"
 	"github.com/slipway-io/slipway/mirror/workspace"
 )
@@ -58,8 +59,33 @@ func (m *mirror) run(ctx context.Context, destination string) error {
 }
 
 // build plans an image set.
-func (m *mirror) build(ctx context.Context, _ *workspace.Workspace, set *imageset.Set, options plan.Options) (*plan.Plan, error) {
+func (m *mirror) build(ctx context.Context, w *workspace.Workspace, set *imageset.Set, options plan.Options) (*plan.Plan, error) {
+	var err error
+	if options.Release, err = m.releaseOptions(); err != nil {
+		return nil, err
+	}
 	return plan.Build(ctx, set, m.source, options)
+}
+
+// resources writes what clusters need to find what is at the target.
+func (m *mirror) resources(w *workspace.Workspace, p *plan.Plan, result *sync.Result, c sync.Config) error {
+	there := map[string]bool{}
+	for _, o := range result.Images {
+		if o.Status == sync.Copied || o.Status == sync.Present {
+			there[o.Origin] = true
+		}
+	}
+	files, err := resources.Render(p, func(image plan.Image) bool { return there[image.Origin] },
+		resources.Options{Host: c.Host, Namespace: c.Namespace, Repositories: m.repositories, Apart: m.apart})
+	if err != nil {
+		return err
+	}
+	dir := w.Path("cluster-resources")
+	if err := resources.Write(dir, files); err != nil {
+		return err
+	}
+	fmt.Fprintf(m.out, "resources for clusters: %s\n", dir)
+	return nil
 }
 
 // open opens the workspace.
@@ -137,6 +163,11 @@ func (m *mirror) move(ctx context.Context, w *workspace.Workspace, p *plan.Plan,
 	}
 	if after != nil {
 		if err := after(state); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() == nil {
+		if err := m.resources(w, p, result, c); err != nil {
 			return err
 		}
 	}

@@ -102,6 +102,13 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, more := range []func(context.Context) ([]item, error){b.releases} {
+		found, err := more(ctx)
+		if err != nil {
+			return err
+		}
+		items = append(items, found...)
+	}
 	if err := b.resolveAll(ctx, items); err != nil {
 		return err
 	}

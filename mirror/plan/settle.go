@@ -34,6 +34,7 @@ func (b *builder) settle() {
 		}
 	}
 	p.Images = kept
+	b.complete()
 	slices.SortFunc(p.Failures, func(a, c Failure) int {
 		return cmp.Or(cmp.Compare(a.Category, c.Category), cmp.Compare(a.Origin, c.Origin))
 	})
@@ -61,4 +62,22 @@ func (b *builder) prune() {
 		slices.Sort(blob.Sources)
 		b.plan.Blobs[digest] = blob
 	}
+}
+
+// complete fails images that need one that failed: a release whose component is missing is no release.
+func (b *builder) complete() {
+	p := b.plan
+	failed := map[string]bool{}
+	for _, f := range p.Failures {
+		failed[f.Origin] = true
+	}
+	p.Images = slices.DeleteFunc(p.Images, func(image Image) bool {
+		at := slices.IndexFunc(image.Needs, func(origin string) bool { return failed[origin] })
+		if at < 0 {
+			return false
+		}
+		p.Failures = append(p.Failures, Failure{Origin: image.Origin, Category: image.Category, Owner: image.Owner,
+			Error: "it needs " + image.Needs[at] + ", which failed"})
+		return true
+	})
 }

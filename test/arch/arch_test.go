@@ -45,6 +45,7 @@ var homes = map[string][]string{
 	"github.com/mdlayher/ndp":                {"services/dhcp"},
 	"github.com/miekg/dns":                   {"services/dns"},
 	"golang.org/x/crypto/bcrypt":             {"mirror/registry"},
+	"github.com/ProtonMail/go-crypto":        {"mirror/signature"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},
 	"sigs.k8s.io/controller-runtime":         {"services/controllers", "services/api", "services/agentapi", "cmd/slipway", "test/", "assets/crds"},

@@ -57,6 +57,7 @@ func (e *engine) reply(r request, kind dhcpv4.MessageType, a netip.Addr, hostnam
 	}
 	e.network4(r, d)
 	e.addBoot(r, d)
+	fit(r.DHCPv4, d)
 	return d
 }
 
@@ -66,7 +67,34 @@ func (e *engine) inform(r request) *dhcpv4.DHCPv4 {
 	d.ClientIPAddr = r.ClientIPAddr
 	e.network4(r, d)
 	e.addBoot(r, d)
+	fit(r.DHCPv4, d)
 	return d
+}
+
+// fit leaves out what a client can do without, least wanted first, until the answer fits what the client takes: 576 bytes
+// with the headers of IP and UDP, or what it says in option 57 (RFC 2132 §9.10).
+func fit(r, d *dhcpv4.DHCPv4) {
+	const headers, fixed, least = 28, 241, 576
+	limit := least
+	if size, err := r.MaxMessageSize(); err == nil {
+		limit = max(least, int(size))
+	}
+	used := headers + fixed
+	for _, value := range d.Options {
+		used += len(value) + 2*max(1, (len(value)+254)/255)
+	}
+	for _, code := range []dhcpv4.OptionCode{
+		dhcpv4.OptionBroadcastAddress, dhcpv4.OptionDNSDomainSearchList, dhcpv4.OptionNTPServers, dhcpv4.OptionHostName,
+		dhcpv4.OptionDomainName, dhcpv4.OptionInterfaceMTU, dhcpv4.OptionClasslessStaticRoute,
+	} {
+		if used <= limit {
+			return
+		}
+		if value, there := d.Options[code.Code()]; there {
+			used -= len(value) + 2*max(1, (len(value)+254)/255)
+			d.Options.Del(code)
+		}
+	}
 }
 
 func (e *engine) nak(r request) *dhcpv4.DHCPv4 {

@@ -80,6 +80,10 @@ func (s *Server) tellForeign(server string) {
 
 func (s *Server) tellAck(p arrival, d Decision) {
 	mac := p.ClientHWAddr.String()
+	if s.proxy != nil {
+		s.log.Info("boot file given", "mac", mac, "ip", p.from.Addr(), "arch", archLabel(p.DHCPv4), "file", bootFile(d.Reply))
+		return
+	}
 	if file := bootFile(d.Reply); file != "" {
 		s.log.Info("lease with boot file", "mac", mac, "ip", d.Reply.YourIPAddr.String(), "arch", archLabel(p.DHCPv4), "file", file)
 		return

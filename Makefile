@@ -71,7 +71,7 @@ clients: ## crane and regctl, which the registry is tested with
 	@mkdir -p bin && cd test/ociclients && go build -o ../../bin/crane github.com/google/go-containerregistry/cmd/crane && \
 	go build -o ../../bin/regctl github.com/regclient/regclient/cmd/regctl
 
-integration: build clients ## Tests against a real etcd and kube-apiserver of our own release, and of the registry with other people's clients
+integration: packages build clients ## Tests against a real etcd and kube-apiserver of our own release, and of the registry with other people's clients
 	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && \
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
 	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration

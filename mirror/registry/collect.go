@@ -78,7 +78,7 @@ func (x *index) expire(d digest, now time.Time, grace time.Duration, started tim
 		if last.Before(r.active) { // the push that this belongs to may be a long one
 			last = r.active
 		}
-		if h.leased.IsZero() || now.Sub(last) < grace {
+		if h.leased.IsZero() || now.Sub(last) < grace || (h.file && h.withheld > 0) { // the last: that it was brought is all that opens it
 			continue
 		}
 		if h.file {

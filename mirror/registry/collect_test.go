@@ -142,6 +142,26 @@ func TestCollectKeepsReferrers(t *testing.T) {
 	}
 }
 
+func TestALongUploadHoldsItsPush(t *testing.T) {
+	s := newSite(t, "127.0.0.1", pushers(t))
+	first := s.put(t, "a", []byte("first"))
+	w, err := s.WriteBlob("a", digestOf(sha256Name, []byte("never")).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for range 5 { // one blob takes longer than the grace
+		s.clock.Time = s.clock.Add(defaultGrace - time.Minute)
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		s.collect(t, 0)
+	}
+	if !s.there(first) {
+		t.Error("the push lost its first blob while it sent its second")
+	}
+}
+
 func TestUploadsExpire(t *testing.T) {
 	s := newSite(t, "127.0.0.1", pushers(t))
 	resp := s.ask(t, "pusher", http.MethodPost, "/v2/a/blobs/uploads/", "")

@@ -109,6 +109,39 @@ func TestBlobsOfOtherRepositories(t *testing.T) {
 	s.want(t, http.StatusOK, "team", http.MethodHead, "/v2/team/a/blobs/"+secret.String(), "")
 }
 
+// TestADigestAloneOpensNothing: who knows the digest of something that he may not read does not get it by pushing a manifest that names it.
+func TestADigestAloneOpensNothing(t *testing.T) {
+	s := newSite(t, "127.0.0.1", Access{Users: []User{user(t, "owner", "secret", nil, []string{"hidden"}), user(t, "thief", "secret", nil, []string{"team/*"})}})
+	early, late := []byte("secret, pushed before"), []byte("secret, pushed afterwards")
+	push := func(content []byte) {
+		s.want(t, http.StatusCreated, "owner", http.MethodPost, "/v2/hidden/blobs/uploads/?digest="+digestOf(sha256Name, content).String(), string(content))
+		s.want(t, http.StatusCreated, "owner", http.MethodPut, "/v2/hidden/manifests/v1", string(manifestOf(digestOf(sha256Name, content))), "Content-Type", ociManifest)
+	}
+	push(early)
+	stolen := manifestOf(digestOf(sha256Name, early), digestOf(sha256Name, late))
+	look := func(want int) {
+		t.Helper()
+		for _, content := range [][]byte{early, late} {
+			s.want(t, want, "thief", http.MethodGet, "/v2/team/a/blobs/"+digestOf(sha256Name, content).String(), "")
+		}
+	}
+	for range 2 {
+		s.want(t, http.StatusCreated, "thief", http.MethodPut, "/v2/team/a/manifests/v1", string(stolen), "Content-Type", ociManifest)
+		push(late)
+		look(http.StatusNotFound)
+		s.reopen(t)
+		look(http.StatusNotFound)
+	}
+	for _, content := range [][]byte{early, late} { // who has the content himself may bring it
+		s.want(t, http.StatusCreated, "thief", http.MethodPost, "/v2/team/a/blobs/uploads/?digest="+digestOf(sha256Name, content).String(), string(content))
+	}
+	look(http.StatusOK)
+	s.clock.Time = s.clock.Add(2 * defaultGrace)
+	s.collect(t, 0)
+	s.reopen(t)
+	look(http.StatusOK)
+}
+
 func TestListsHavePages(t *testing.T) {
 	s := newSite(t, "127.0.0.1", pushers(t))
 	var want []string

@@ -24,12 +24,16 @@ type blob struct {
 	holders map[*repository]*holder
 }
 
-// holder is why a repository needs a blob.
+// holder is why a repository needs a blob, and whether who reads the repository may read it.
 type holder struct {
 	manifests int       // that name it
+	withheld  int       // of them, those that were pushed by somebody who could not read it: a digest alone opens nothing
 	leased    time.Time // held since without a manifest, for a push that runs; zero: no lease
 	file      bool      // the lease is on disk
 }
+
+// opens tells whether the blob was brought to the repository, or could be read by who pushed a manifest that names it.
+func (h *holder) opens() bool { return !h.leased.IsZero() || h.manifests > h.withheld }
 
 // repository is a name and its links.
 type repository struct {
@@ -48,6 +52,7 @@ type manifest struct {
 	size      int64
 	subject   digest
 	blobs     []*blob
+	withheld  []*blob
 }
 
 func newIndex() *index {
@@ -159,24 +164,37 @@ func (x *index) size(d digest) (int64, bool) {
 func (x *index) visible(name string, d digest, reads func(string) bool) (int64, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	b := x.blobs[d]
-	if b == nil || !b.there {
-		return 0, false
-	}
 	if r := x.repositories[name]; r != nil {
 		if _, hidden := r.hidden[d]; hidden {
 			return 0, false
 		}
-		if b.holders[r] != nil {
-			return b.size, true
-		}
 	}
-	for r := range b.holders {
-		if reads(r.name) {
+	return x.readable(name, d, reads)
+}
+
+// readable is visible, also of what was deleted in the named repository. With mu held.
+func (x *index) readable(name string, d digest, reads func(string) bool) (int64, bool) {
+	b := x.blobs[d]
+	if b == nil || !b.there {
+		return 0, false
+	}
+	for r, h := range b.holders {
+		if h.opens() && (r.name == name || reads(r.name)) {
 			return b.size, true
 		}
 	}
 	return 0, false
+}
+
+// closed lists those of a manifest's blobs that who pushes it cannot read: most often they are not there.
+func (x *index) closed(name string, blobs []string, reads func(string) bool) []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.DeleteFunc(slices.Clone(blobs), func(text string) bool {
+		d, err := parseDigest(text)
+		_, open := x.readable(name, d, reads)
+		return err == nil && open
+	})
 }
 
 // lease holds a blob for a repository's running push, in memory. It reports whether the blob is there.
@@ -236,6 +254,13 @@ func (x *index) link(r *repository, d digest, l link) {
 		b.holder(r).manifests++
 		delete(r.hidden, b.digest)
 	}
+	for _, text := range l.Withheld {
+		if named, err := parseDigest(text); err == nil {
+			b := x.blob(named)
+			b.holder(r).withheld++
+			m.withheld = append(m.withheld, b)
+		}
+	}
 	if subject, err := parseDigest(l.Subject); err == nil {
 		m.subject = subject
 		if r.referrers[subject] == nil {
@@ -253,6 +278,9 @@ func (x *index) unlink(r *repository, d digest) {
 		return
 	}
 	delete(r.manifests, d)
+	for _, b := range m.withheld {
+		b.holder(r).withheld--
+	}
 	for _, b := range m.blobs {
 		b.holder(r).manifests--
 		x.drop(b, r)

@@ -37,11 +37,12 @@ func (r *Registry) PutManifest(repository, mediaType string, raw []byte, tags ..
 
 // PutManifestDigest is PutManifest with the digest that the content must have, sha256 or sha512.
 func (r *Registry) PutManifestDigest(repository, digest, mediaType string, raw []byte, tags ...string) error {
-	_, err := r.put(repository, digest, mediaType, raw, tags)
+	_, err := r.put(repository, digest, mediaType, raw, tags, func(string) bool { return true })
 	return err
 }
 
-func (r *Registry) put(repository, digest, mediaType string, raw []byte, tags []string) (link, error) {
+// put is for who may read some repositories, and not others.
+func (r *Registry) put(repository, digest, mediaType string, raw []byte, tags []string, reads func(string) bool) (link, error) {
 	d, err := checkBoth(repository, digest)
 	if err != nil {
 		return link{}, err
@@ -61,6 +62,7 @@ func (r *Registry) put(repository, digest, mediaType string, raw []byte, tags []
 	if err := r.disk.room(2 * int64(len(raw))); err != nil {
 		return link{}, fmt.Errorf("store manifest %s: %w", d, err)
 	}
+	l.Withheld = r.index.closed(repository, l.Blobs, reads)
 	repo := r.index.open(repository)
 	repo.writing.Lock()
 	defer repo.writing.Unlock()
@@ -78,7 +80,7 @@ func (r *Registry) putLink(repo *repository, d digest, l link, raw []byte) error
 	r.index.acquire(d)
 	defer r.index.release(d)
 	r.index.touch(repo.name, r.now())
-	if _, m, found := r.index.resolve(repo.name, d.String()); found && m.mediaType == l.MediaType && r.same(d, raw) {
+	if _, m, found := r.index.resolve(repo.name, d.String()); found && m.mediaType == l.MediaType && len(m.withheld) <= len(l.Withheld) && r.same(d, raw) {
 		return nil
 	}
 	encoded, err := json.Marshal(l)

@@ -176,6 +176,9 @@ func (r *Registry) loadUploads() error {
 			touched = info.ModTime()
 		}
 		u.touched.Store(touched.UnixNano())
+		if repo := r.index.repository(s.Repository); repo.active.Before(touched) {
+			repo.active = touched
+		}
 		r.transfers.add(u)
 		return nil
 	})

@@ -44,6 +44,8 @@ type link struct {
 	Subject   string `json:"subject,omitempty"`
 	// Blobs are config and layers. An index has none: its manifests are links of their own, and may be missing.
 	Blobs []string `json:"blobs,omitempty"`
+	// Withheld are those of Blobs that who pushed the manifest could not read then.
+	Withheld []string `json:"withheld,omitempty"`
 }
 
 // parseManifest checks a manifest of the given media type; with none, the document's own counts.

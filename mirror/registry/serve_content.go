@@ -124,7 +124,7 @@ func (r *Registry) putManifest(w http.ResponseWriter, req request, byDigest bool
 	if len(tags) > maxTags {
 		return &problem{http.StatusBadRequest, "MANIFEST_INVALID", fmt.Sprintf("%d tags at once, at most %d are taken", len(tags), maxTags)}
 	}
-	l, err := r.put(req.repository, digest, req.Header.Get("Content-Type"), raw, tags)
+	l, err := r.put(req.repository, digest, req.Header.Get("Content-Type"), raw, tags, req.caller.pulls)
 	if err != nil {
 		return err
 	}

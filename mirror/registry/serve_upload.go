@@ -152,7 +152,10 @@ func (r *Registry) take(w http.ResponseWriter, req request, u *transfer) error {
 	if req.ContentLength == 0 {
 		return nil
 	}
-	err := u.receive(req.Body)
+	err := r.disk.room(max(req.ContentLength, 0))
+	if err == nil {
+		err = u.receive(req.Body)
+	}
 	if errors.Is(err, ErrFull) { // what is kept would keep the disk full
 		return errors.Join(err, u.discard())
 	}

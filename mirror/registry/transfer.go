@@ -23,6 +23,7 @@ const (
 	maxTransfers = 4096      // that wait for their next part
 	pieceSize    = 256 << 10 // read, hashed and written at a time
 	roomEvery    = 16 << 20  // bytes between two looks at the disk's room
+	tellEvery    = time.Minute
 )
 
 // session is what a transfer needs beside its bytes to go on in another process.
@@ -43,6 +44,7 @@ type transfer struct {
 	turn     chan struct{} // who filled it works on the rest
 	hash     hash.Hash     // of the bytes so far; nil: not computed
 	looked   int64         // size when the disk's room was last looked at
+	told     time.Time     // when the repository last heard that its push goes on
 	gone     bool
 }
 
@@ -176,7 +178,12 @@ func (u *transfer) write(f *os.File, p []byte) (int, error) {
 	n, err := f.Write(p)
 	u.hash.Write(p[:n])
 	u.size.Add(int64(n))
-	u.touched.Store(u.registry.now().UnixNano())
+	now := u.registry.now()
+	u.touched.Store(now.UnixNano())
+	if now.Sub(u.told) > tellEvery { // one blob may take longer than the others of its push are held
+		u.told = now
+		u.registry.index.touch(u.session.Repository, now)
+	}
 	return n, full(err)
 }
 

@@ -70,6 +70,7 @@ The exit code is a bitmask of what failed: 1 the run itself, 2 releases, 4 opera
 		},
 	}
 	f.add(cmd)
+	cmd.AddCommand(mirrorDeleteCommand(f))
 	return cmd
 }
 

@@ -64,6 +64,7 @@ func (m *mirror) build(ctx context.Context, w *workspace.Workspace, set *imagese
 	if options.Release, err = m.releaseOptions(); err != nil {
 		return nil, err
 	}
+	options.Blobs = w.Path("blobs")
 	return plan.Build(ctx, set, m.source, options)
 }
 

@@ -20,7 +20,7 @@ type tagList struct {
 
 // attachments of an image: cosign's tags sha256-….sig, .att and .sbom, and what refers to it (OCI referrers). Absence is no error.
 func (b *builder) attachments(ctx context.Context, repo remote.Repository, image *Image) ([]Image, error) {
-	if b.WithoutAttachments || b.set.Delete {
+	if b.WithoutAttachments {
 		return nil, nil
 	}
 	if known, ok := b.previous[image.Origin]; ok && !b.Look && known.Digest == image.Digest && b.Now().Sub(known.Looked) < lookAgain {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,10 @@ type Options struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Release  ReleaseOptions
+	// At is the target, host and namespace, when a set says what to delete: content is looked up there, and no source is asked.
+	At remote.Repository
+	// Blobs is the workspace's directory for blobs that are made here, and for what is known of catalogs.
+	Blobs string
 }
 
 // item is an image that is wanted.
@@ -47,6 +52,7 @@ type item struct {
 	platforms  []imageset.Instance
 	role       Role
 	needs      []string
+	built      string // digest of what was made here of it
 }
 
 // builder makes one plan.
@@ -61,6 +67,7 @@ type builder struct {
 	attached map[string][]Image        // of the previous plan, by subject
 	tags     map[string]func() tagList // by repository
 	silent   map[string]bool           // hosts without a referrers API
+	local    map[string]bool           // blobs in the workspace
 }
 
 // Build plans an image set. Images that can't be resolved are in the plan's failures; an error means that there is no plan.
@@ -75,7 +82,7 @@ func Build(ctx context.Context, set *imageset.Set, source *remote.Client, o Opti
 		o.Now = time.Now
 	}
 	b := &builder{Options: o, source: source, set: set, plan: New(), previous: map[string]Image{}, attached: map[string][]Image{},
-		tags: map[string]func() tagList{}, silent: map[string]bool{}}
+		tags: map[string]func() tagList{}, silent: map[string]bool{}, local: map[string]bool{}}
 	b.remember()
 	if err := b.build(ctx); err != nil {
 		return nil, err
@@ -102,7 +109,7 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, more := range []func(context.Context) ([]item, error){b.releases} {
+	for _, more := range []func(context.Context) ([]item, error){b.releases, b.operators} {
 		found, err := more(ctx)
 		if err != nil {
 			return err
@@ -132,9 +139,20 @@ func (b *builder) additional() ([]item, error) {
 		if image.TargetTag != "" {
 			it.tag = image.TargetTag
 		}
+		b.relocate(&it)
 		items = append(items, it)
 	}
 	return items, nil
+}
+
+// relocate makes an image that is to be deleted be looked up where it is mirrored.
+func (b *builder) relocate(it *item) {
+	if b.At.Host != "" {
+		it.ref.Repository = remote.Repository{Host: b.At.Host, Path: strings.TrimPrefix(b.At.Path+"/"+it.repository, "/")}
+		if it.ref.Digest == "" {
+			it.ref.Tag = it.tag
+		}
+	}
 }
 
 func (b *builder) root() string {
@@ -158,7 +176,11 @@ func (b *builder) resolveAll(ctx context.Context, items []item) error {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				b.fail(it, err)
+				if b.At.Host != "" && errors.Is(err, remote.ErrNotFound) {
+					b.Log.Info("image is not at the target", "image", it.origin)
+				} else {
+					b.fail(it, err)
+				}
 			}
 			return nil
 		})
@@ -179,6 +201,9 @@ func (b *builder) resolve(ctx context.Context, it item) error {
 	if err != nil {
 		return err
 	}
+	if it.built != "" && it.built != digest {
+		digest, it.platforms = it.built, nil
+	}
 	image := Image{Origin: it.origin, Category: it.category, Owner: it.owner, Source: it.ref.Repository.String(),
 		Repository: it.repository, Tag: it.tag, Role: it.role, Needs: it.needs}
 	if err := b.walk(ctx, it, &image, digest, 0); err != nil {
@@ -188,9 +213,11 @@ func (b *builder) resolve(ctx context.Context, it item) error {
 	if image.Tag == "" {
 		image.Tag = digestTag(image.Digest)
 	}
-	attached, err := b.attachments(ctx, it.ref.Repository, &image)
-	if err != nil {
-		return err
+	var attached []Image
+	if it.built == "" || it.built == it.ref.Digest { // nobody has signed what was made here
+		if attached, err = b.attachments(ctx, it.ref.Repository, &image); err != nil {
+			return err
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -294,6 +321,7 @@ func (b *builder) addBlobs(repo remote.Repository, c content) {
 	for _, d := range c.blobs() {
 		blob := b.plan.Blobs[d.Digest]
 		blob.Size = d.Size
+		blob.Local = blob.Local || b.local[d.Digest]
 		if source := repo.String(); !slices.Contains(blob.Sources, source) {
 			blob.Sources = append(blob.Sources, source)
 		}

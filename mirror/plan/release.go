@@ -72,7 +72,9 @@ func (b *builder) releases(ctx context.Context) ([]item, error) {
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, item{origin: b.Release.GraphImage, category: Release, ref: ref, repository: b.fold(graphRepository), tag: "latest", role: Graph})
+		it := item{origin: b.Release.GraphImage, category: Release, ref: ref, repository: b.fold(graphRepository), tag: "latest", role: Graph}
+		b.relocate(&it)
+		items = append(items, it)
 	}
 	return items, nil
 }
@@ -83,6 +85,10 @@ func (b *builder) refuseReleases() error {
 	switch {
 	case len(p.Channels) > 0 && b.Release.Graph == "":
 		return fmt.Errorf("%w: %s.channels: channels want an update graph: name one with --update-graph (a file or an address), or name the release in %s.release", imageset.ErrInvalid, path, path)
+	case p.Release != "" && b.set.Delete && !strings.Contains(p.Release, "@"):
+		return fmt.Errorf("%w: %s.release: name the release to delete by digest", imageset.ErrInvalid, path)
+	case p.Graph && b.set.Delete:
+		return fmt.Errorf("%w: %s.graph: the graph's image is not deleted with releases; take it out", imageset.ErrInvalid, path)
 	case p.Graph && b.Release.GraphImage == "":
 		return fmt.Errorf("%w: %s.graph: the image with the graph's data is not built here; name one with --graph-image", imageset.ErrInvalid, path)
 	case (p.Release != "" || len(p.Channels) > 0) && !b.set.Delete && b.Release.Keys.Empty() && !b.Release.IgnoreSignatures:
@@ -102,7 +108,9 @@ func (b *builder) payloads(ctx context.Context) ([]item, error) {
 		if slices.ContainsFunc(items, func(it item) bool { return it.origin == text }) {
 			return items, nil
 		}
-		return append(items, item{origin: text, category: Release, ref: ref, role: Payload, platforms: p.Platforms}), nil
+		it := item{origin: text, category: Release, ref: ref, role: Payload, platforms: p.Platforms, repository: b.fold(payloadRepository)}
+		b.relocate(&it)
+		return append(items, it), nil
 	}
 	if p.Release != "" {
 		return add(nil, p.Release)
@@ -150,7 +158,7 @@ func (b *builder) release(ctx context.Context, it item) ([]item, error) {
 	}
 	version := payload.Version + "-" + architecture
 	it.ref.Digest, it.owner = digest, payload.Version
-	it.repository, it.tag = b.fold(payloadRepository), strings.ReplaceAll(version, "+", "_")
+	it.tag = strings.ReplaceAll(version, "+", "_")
 	var items []item
 	for _, name := range slices.Sorted(maps.Keys(payload.Components)) {
 		component, err := b.component(payload.Components[name], it, name)
@@ -186,8 +194,10 @@ func (b *builder) component(text string, of item, name string) (item, error) {
 	if err != nil {
 		return item{}, fmt.Errorf("component %s: %w", name, err)
 	}
-	return item{origin: text, category: Release, owner: of.owner, ref: ref, platforms: of.platforms,
-		repository: b.fold(componentRepository), tag: of.tag + "-" + name}, nil
+	it := item{origin: text, category: Release, owner: of.owner, ref: ref, platforms: of.platforms,
+		repository: b.fold(componentRepository), tag: of.tag + "-" + name}
+	b.relocate(&it)
+	return it, nil
 }
 
 // verify checks the signatures of a release, and keeps the good ones for clusters to check again.

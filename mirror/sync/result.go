@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-io/slipway/mirror/durable"
 	"github.com/slipway-io/slipway/mirror/plan"
+	"github.com/slipway-io/slipway/mirror/remote"
 )
 
 // Status of an image after a run.
@@ -126,3 +127,22 @@ func (p *Progress) Expect(images, bytes int64) {
 
 // Moved counts bytes.
 func (p *Progress) Moved(bytes int64) { p.bytes.Add(bytes) }
+
+func (r *run) result() *Result {
+	result := &Result{Target: r.target(r.Namespace).String(), Bytes: r.bytes.Load(), Blobs: r.blobs.Load(), Mounted: r.mounted.Load()}
+	for _, j := range r.jobs {
+		o := Outcome{Origin: j.image.Origin, Category: j.image.Category, Owner: j.image.Owner, Digest: j.image.Digest, Status: j.status,
+			Destination: remote.Reference{Repository: r.target(j.path), Tag: j.image.Tag, Digest: ""}.String()}
+		if o.Status == "" {
+			o.Status = Waiting
+		}
+		if j.image.Tag == "" {
+			o.Destination += "@" + j.image.Digest
+		}
+		if j.err != nil {
+			o.Error = j.err.Error()
+		}
+		result.Add(o)
+	}
+	return result
+}

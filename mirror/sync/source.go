@@ -26,7 +26,10 @@ func (r Registries) Has(string) bool { return true }
 // Open opens a blob from offset on.
 func (r Registries) Open(ctx context.Context, digest string, blob plan.Blob, offset int64) (io.ReadCloser, error) {
 	if blob.Local {
-		return openLocal(filepath.Join(r.Blobs, strings.TrimPrefix(digest, "sha256:")), offset)
+		file, err := openLocal(filepath.Join(r.Blobs, strings.TrimPrefix(digest, "sha256:")), offset)
+		if err == nil || len(blob.Sources) == 0 {
+			return file, err
+		}
 	}
 	err := fmt.Errorf("blob %s has no source in the plan", digest)
 	for _, source := range blob.Sources {

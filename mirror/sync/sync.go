@@ -391,22 +391,3 @@ func (r *run) end(ctx context.Context, j *job, err error) {
 		r.advance(ctx, other, err)
 	}
 }
-
-func (r *run) result() *Result {
-	result := &Result{Target: r.target(r.Namespace).String(), Bytes: r.bytes.Load(), Blobs: r.blobs.Load(), Mounted: r.mounted.Load()}
-	for _, j := range r.jobs {
-		o := Outcome{Origin: j.image.Origin, Category: j.image.Category, Owner: j.image.Owner, Digest: j.image.Digest, Status: j.status,
-			Destination: remote.Reference{Repository: r.target(j.path), Tag: j.image.Tag, Digest: ""}.String()}
-		if o.Status == "" {
-			o.Status = Waiting
-		}
-		if j.image.Tag == "" {
-			o.Destination += "@" + j.image.Digest
-		}
-		if j.err != nil {
-			o.Error = j.err.Error()
-		}
-		result.Add(o)
-	}
-	return result
-}

@@ -123,9 +123,14 @@ func (a *appliance) listenWeb(ctx context.Context, metrics *prometheus.Registry,
 	if err := addFront(ctx, "web", front, routes, group); err != nil {
 		return err
 	}
-	pull := web.Config{HTTPS: everywhere(a.config.Ports.Registry), TLS: registryTLS(a.serving.TLSConfig()), Log: a.log.With("front", "registry")}
 	group.Add("registry store", a.registry.Run)
-	return addFront(ctx, "registry", pull, []web.Route{{Pattern: "/v2/", Handler: a.registry.Handler(), MaxBody: maxLayer}}, group)
+	config, served := a.registryFront(everywhere(a.config.Ports.Registry))
+	return addFront(ctx, "registry", config, served, group)
+}
+
+func (a *appliance) registryFront(addresses []netip.AddrPort) (web.Config, []web.Route) {
+	config := web.Config{HTTPS: addresses, TLS: registryTLS(a.serving.TLSConfig()), Log: a.log.With("front", "registry")}
+	return config, []web.Route{{Pattern: "/v2/", Handler: a.registry.Handler(), MaxBody: maxLayer}}
 }
 
 // maxLayer bounds what one request may push: far more than any layer, and no more than a disk.

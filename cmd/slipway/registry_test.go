@@ -3,10 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/web"
 )
 
 // toldSecrets are informers that say what a test tells them.
@@ -37,6 +46,8 @@ func (i secretInformer) AddEventHandler(handler toolscache.ResourceEventHandler)
 	i.informers.ResourceEventHandler = handler
 	return nil, nil
 }
+
+const htpasswd = "ann:$2a$04$vyfJ5UYT3Hu57/3UEkh8su7Oc4AjmUJvNN292u98DgKtv4OAmthXq\n" // "secret"
 
 func TestRegistryUsersComeFromTheirSecret(t *testing.T) {
 	var log bytes.Buffer
@@ -65,7 +76,6 @@ func TestRegistryUsersComeFromTheirSecret(t *testing.T) {
 		a.registry.Handler().ServeHTTP(w, r)
 		return w.Code
 	}
-	const htpasswd = "ann:$2a$04$vyfJ5UYT3Hu57/3UEkh8su7Oc4AjmUJvNN292u98DgKtv4OAmthXq\n" // "secret"
 	users := func(name, lines, rights string) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: name},
 			Data: map[string][]byte{htpasswdKey: []byte(lines), rightsKey: []byte(rights)}}
@@ -91,5 +101,58 @@ func TestRegistryUsersComeFromTheirSecret(t *testing.T) {
 		if got := status("", "/v2/release/etcd/manifests/v1"); got != http.StatusNotFound {
 			t.Errorf("%s: a host gets %d for a release, want 404", step.name, got)
 		}
+	}
+}
+
+// TestRegistryFront pushes more than other requests may carry, and pulls it, over the site's TLS and both address families.
+func TestRegistryFront(t *testing.T) {
+	a := &appliance{config: &api.Config{Domain: "site.example"}, stateDir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
+	if err := errors.Join(a.openPKI(), a.openRegistry(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	a.allow(map[string][]byte{htpasswdKey: []byte(htpasswd)})
+	config, routes := a.registryFront([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("[::1]:0")})
+	front, err := web.New(config, routes)
+	if err == nil {
+		err = front.Listen(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- front.Run(ctx) }()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(a.siteCA.PEM())
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	content := strings.Repeat("layer", 5<<20)
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
+	_, addresses := front.Addresses()
+	for _, address := range addresses {
+		base := "https://" + address.String() + "/v2/team/app/blobs/"
+		push, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"uploads/?digest="+digest, strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		push.SetBasicAuth("ann", "secret")
+		resp, err := client.Do(push)
+		if err != nil || resp.StatusCode != http.StatusCreated {
+			t.Fatalf("push to %s: %v %v", address, resp, err)
+		}
+		resp.Body.Close()
+		if resp, err = client.Get(base + digest); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(got) != content {
+			t.Errorf("pull from %s: %s, %d bytes, %v", address, resp.Status, len(got), err)
+		}
+	}
+	client.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -5,11 +5,11 @@ SHELL := /bin/bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-DEBIAN := qemu-system-x86 ovmf ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
+DEBIAN := qemu-system-x86 ovmf qemu-block-extra ipxe ipxe-qemu debootstrap squashfs-tools dosfstools mtools e2fsprogs gdisk fdisk \
 	grub-pc-bin grub-efi-amd64-bin grub-common xorriso isolinux syslinux-common shim-signed grub-efi-amd64-signed cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod dnsmasq-base \
 	tftp-hpa atftp isc-dhcp-client ndisc6 kea-dhcp4-server kea-admin skopeo podman
 
-.PHONY: run test build unit conformance clients integration e2e bench lint generate clean help packages release os
+.PHONY: run test build unit conformance clients integration e2e bench lint generate clean help packages release os fuzz
 
 help: ## Print the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ unit: ## Unit tests, with the race detector
 conformance: ## The distribution-spec's conformance suite against the registry, over HTTPS and both address families
 	@mkdir -p bin && cd test/conformance && go build -o ../../bin/conformance github.com/opencontainers/distribution-spec/conformance
 	SLIPWAY_CONFORMANCE=$(CURDIR)/bin/conformance go test -count 1 -v -run '^TestConformance$$' ./mirror/registry
+
+fuzz: ## Every fuzz target for a while
+	go run ./test/fuzz
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt: the files above want formatting'; exit 1; }

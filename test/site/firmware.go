@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Firmware of a machine.
@@ -131,12 +132,17 @@ func (m *Machine) flash(p platform) (args []string) {
 	return args
 }
 
+// media inserts the CD; one with a URL is read as a BMC reads virtual media, in ranges as they are asked for.
 func (m *Machine) media(p platform) []string {
 	if m.Media == "" {
 		return nil
 	}
+	from := "format=raw,file=" + m.Media
+	if strings.HasPrefix(m.Media, "http://") {
+		from = "driver=raw,file.driver=http,file.readahead=1M,file.url=" + m.Media
+	}
 	return []string{
-		"-drive", "if=none,id=cd0,format=raw,media=cdrom,readonly=on,file=" + m.Media,
+		"-drive", "if=none,id=cd0,media=cdrom,readonly=on," + from,
 		"-device", "virtio-scsi-" + p.bus + ",id=scsi0", "-device", "scsi-cd,bus=scsi0.0,drive=cd0,bootindex=1",
 	}
 }

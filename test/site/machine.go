@@ -28,7 +28,7 @@ type Machine struct {
 	UUID string
 	// HTTPBoot leaves PXE out of what UEFI tries.
 	HTTPBoot bool
-	// Media is the file of an inserted CD, which boots first.
+	// Media is the file or the http URL of an inserted CD, which boots first.
 	Media string
 	// MemoryMiB and CPUs, 2560 and 2 when zero.
 	MemoryMiB, CPUs int

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 
 	"github.com/slipway-io/slipway/test/site"
 )
@@ -24,21 +27,27 @@ type way struct {
 	path    string
 	// architecture that its Agent must have.
 	architecture string
+	// iso is the kind of discovery ISO in its drive, none when empty.
+	iso string
 	// shown has to be on the machine's console: that the firmware went this way and no other.
 	shown string
 }
 
 func ways() []way {
 	return []way{
-		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64", "iPXE"},
-		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64", "UEFI PXEv4"},
-		{&site.Machine{Name: "http", Firmware: site.UEFI, HTTPBoot: true}, "UEFI HTTP boot, iPXE", "x86_64", "UEFI HTTPv4"},
-		{&site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, "ProxyDHCP beside dnsmasq, TFTP, iPXE", "x86_64", "UEFI PXEv4"},
+		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64", "", "iPXE"},
+		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64", "", "UEFI PXEv4"},
+		{&site.Machine{Name: "http", Firmware: site.UEFI, HTTPBoot: true}, "UEFI HTTP boot, iPXE", "x86_64", "", "UEFI HTTPv4"},
+		{&site.Machine{Name: "cd-bios", Firmware: site.BIOS}, "CD, full ISO", "x86_64", "full", "ISOLINUX"},
+		{&site.Machine{Name: "cd-uefi", Firmware: site.UEFI}, "CD, full ISO", "x86_64", "full", "UEFI QEMU QEMU CD-ROM"},
+		{&site.Machine{Name: "cdmin-bios", Firmware: site.BIOS}, "CD, minimal ISO", "x86_64", "minimal", "ISOLINUX"},
+		{&site.Machine{Name: "cdmin-uefi", Firmware: site.UEFI}, "CD, minimal ISO", "x86_64", "minimal", "UEFI QEMU QEMU CD-ROM"},
+		{&site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, "ProxyDHCP beside dnsmasq, TFTP, iPXE", "x86_64", "", "UEFI PXEv4"},
 	}
 }
 
 // proxied is the network that has a DHCP server already.
-const proxied = "site-proxy"
+const proxied = "site1"
 
 func segments() []site.Segment {
 	return []site.Segment{
@@ -88,6 +97,9 @@ func TestFirmware(t *testing.T) {
 
 // boot powers the machine on and waits for its Agent.
 func (w way) boot(t *testing.T, ctx context.Context, r *site.Rehearsal) {
+	if w.iso != "" {
+		w.machine.Media = discoveryISO(t, ctx, r, w.iso)
+	}
 	start := time.Now()
 	if err := w.machine.PowerOn(); err != nil {
 		t.Fatal(err)
@@ -122,6 +134,19 @@ func (w way) boot(t *testing.T, ctx context.Context, r *site.Rehearsal) {
 	}
 	r.Report.Say(w.machine.Name, "booted: firmware %s, %s, %s, %.0f s from power-on to Agent",
 		w.machine.Firmware, w.path, w.architecture, time.Since(start).Seconds())
+}
+
+// discoveryISO is the URL of the InfraEnv's ISO of a kind.
+func discoveryISO(t *testing.T, ctx context.Context, r *site.Rehearsal, kind string) string {
+	envs := &agentv1beta1.InfraEnvList{}
+	if err := r.Management.List(ctx, envs); err != nil {
+		t.Fatal(err)
+	}
+	if len(envs.Items) != 1 || envs.Items[0].Status.ISODownloadURL == "" {
+		t.Fatalf("not one InfraEnv with an ISO: %+v", envs.Items)
+	}
+	url := envs.Items[0].Status.ISODownloadURL
+	return url[:strings.LastIndex(url, "/")] + "/" + kind + ".iso"
 }
 
 func (w way) lastWords(t *testing.T) {

@@ -124,10 +124,8 @@ func (m *Machine) flash(p platform) (args []string) {
 			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+p.code,
 			"-drive", "if=pflash,format=raw,unit=1,file="+filepath.Join(m.dir, "vars.fd"))
 	}
-	if m.HTTPBoot {
-		args = append(args,
-			"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
-			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
+	for _, family := range m.NoPXE {
+		args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+family+"PXESupport,string=n")
 	}
 	return args
 }

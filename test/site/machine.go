@@ -26,8 +26,8 @@ type Machine struct {
 	NICs int
 	// UUID is what SMBIOS says, or what the architecture has in its place.
 	UUID string
-	// HTTPBoot leaves PXE out of what UEFI tries.
-	HTTPBoot bool
+	// NoPXE are the address families, IPv4 and IPv6, over which UEFI does not try PXE; without both it comes to HTTP boot.
+	NoPXE []string
 	// Media is the file or the http URL of an inserted CD, which boots first.
 	Media string
 	// MemoryMiB and CPUs, 2560 and 2 when zero.

@@ -13,8 +13,8 @@ import (
 // changeArguments applies an InfraEnv's kernel arguments to those that a system boots with by default:
 //
 //	append   VALUE           puts it at the end
-//	replace  KEY=NEW         every KEY=… becomes KEY=NEW, which is put at the end when there is none
-//	         KEY=OLD=NEW     only KEY=OLD becomes KEY=NEW
+//	replace  KEY=NEW         stands where the first KEY=… stood, and for all of them; at the end when there is none
+//	         KEY=OLD=NEW     KEY=NEW stands for KEY=OLD alone
 //	delete   KEY or KEY=OLD  goes wherever it stands
 func changeArguments(defaults []string, changes []v1beta1.KernelArgument) ([]string, error) {
 	arguments := slices.Clone(defaults)
@@ -49,16 +49,12 @@ func replaceArgument(arguments []string, value string) ([]string, error) {
 	if was, is, both := strings.Cut(rest, "="); both && slices.Contains(arguments, key+"="+was) {
 		old, made = key+"="+was, key+"="+is
 	}
-	found := false
-	for n, word := range arguments {
-		if matches(word, old) {
-			arguments[n], found = made, true
-		}
+	at := slices.IndexFunc(arguments, func(word string) bool { return matches(word, old) })
+	if at < 0 {
+		return append(arguments, made), nil
 	}
-	if !found {
-		arguments = append(arguments, made)
-	}
-	return arguments, nil
+	others := slices.DeleteFunc(arguments[at+1:], func(word string) bool { return matches(word, old) })
+	return append(append(arguments[:at], made), others...), nil
 }
 
 // matches says whether an argument is the one that is named, with or without its value.

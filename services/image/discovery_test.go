@@ -234,6 +234,7 @@ func TestArguments(t *testing.T) {
 		{[]change{{Operation: "delete", Value: "console"}}, "quiet a=1"},
 		{[]change{{Operation: "delete", Value: "console=tty0"}, {Operation: "delete", Value: "quie"}}, "quiet console=ttyS0,115200 a=1"},
 		{[]change{{Operation: "replace", Value: "a=2"}}, "quiet console=tty0 console=ttyS0,115200 a=2"},
+		{[]change{{Operation: "replace", Value: "console=ttyS1"}}, "quiet console=ttyS1 a=1"},
 		{[]change{{Operation: "replace", Value: "console=tty0=tty1"}}, "quiet console=tty1 console=ttyS0,115200 a=1"},
 		{[]change{{Operation: "replace", Value: "ip=[fd00::1]"}}, "quiet console=tty0 console=ttyS0,115200 a=1 ip=[fd00::1]"},
 		{[]change{{Operation: "replace", Value: "root=UUID=1"}}, "quiet console=tty0 console=ttyS0,115200 a=1 root=UUID=1"},
@@ -246,6 +247,17 @@ func TestArguments(t *testing.T) {
 	for _, bad := range []change{{Operation: "prepend", Value: "a"}, {Operation: "replace", Value: "quiet"}, {Operation: "append", Value: "a b"}, {Operation: "append"}} {
 		if got, err := changeArguments(defaults, []change{bad}); err == nil {
 			t.Errorf("%v gives %q", bad, got)
+		}
+	}
+}
+
+// BenchmarkRange is what a range of 2 KiB costs besides HTTP's own parsing.
+func BenchmarkRange(b *testing.B) {
+	w := newWorld(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if response := w.ask("GET", fullPath, "", "Range", "bytes=157696-159743"); response.StatusCode != http.StatusPartialContent {
+			b.Fatal(response.Status)
 		}
 	}
 }

@@ -30,7 +30,7 @@ const (
 
 // world is a service over a small OS image, and what it asks.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	files    map[string][]byte
 	os       *OS
@@ -70,7 +70,7 @@ func (tokens) InfraEnv(id string) string {
 func (t tokens) CheckInfraEnv(id, token string) bool { return token == t.InfraEnv(id) }
 
 // liveISO is the header of a real CoreOS ISO.
-func liveISO(t *testing.T) []byte {
+func liveISO(t testing.TB) []byte {
 	t.Helper()
 	f, err := os.Open("iso/testdata/embed-areas-2023-03.x86_64.iso.gz")
 	if err != nil {
@@ -88,7 +88,7 @@ func liveISO(t *testing.T) []byte {
 	return content
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), files: map[string][]byte{}}
 	random := rand.New(rand.NewPCG(1, 2))

@@ -2,7 +2,6 @@ package infraenv
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -16,8 +15,8 @@ import (
 // imageWait is how long it takes to look again for a machine OS that is not there: it may be on its way.
 const imageWait = 15 * time.Second
 
-// errImage is that the machine OS is missing, or cannot take what the InfraEnv wants.
-var errImage = errors.New("no image")
+// imageError is that the machine OS is missing, or cannot take what the InfraEnv wants.
+type imageError struct{ error }
 
 // image is what an InfraEnv's hosts boot.
 type image struct {
@@ -31,7 +30,7 @@ func (r *Reconciler) image(ctx context.Context, infraEnv *agentv1beta1.InfraEnv)
 	arch := architecture(infraEnv)
 	version, err := r.Images.Version(arch, infraEnv.Spec.OSImageVersion)
 	if err != nil {
-		return image{}, fmt.Errorf("%w: %w", errImage, err)
+		return image{}, imageError{err}
 	}
 	kind, err := isoType(infraEnv)
 	if err != nil {
@@ -39,7 +38,7 @@ func (r *Reconciler) image(ctx context.Context, infraEnv *agentv1beta1.InfraEnv)
 	}
 	found, err := r.Images.ISO(ctx, infraEnv, arch, version, kind)
 	if err != nil {
-		return image{}, fmt.Errorf("%w: %w", errImage, err)
+		return image{}, imageError{err}
 	}
 	if !found {
 		return image{version: version}, nil

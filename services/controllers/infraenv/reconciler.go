@@ -124,7 +124,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	next := infraEnv.DeepCopy()
 	r.status(next, found, problem, changed)
 	later := ctrl.Result{}
-	if errors.Is(problem, errImage) {
+	if errors.As(problem, &imageError{}) {
 		later.RequeueAfter = imageWait
 	}
 	if equality.Semantic.DeepEqual(infraEnv.Status, next.Status) {

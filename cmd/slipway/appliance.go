@@ -131,7 +131,7 @@ func (a *appliance) startAPI(ctx context.Context, kubeconfig string, group *run.
 			APIPort:          a.config.Ports.API,
 			AdvertiseAddress: site[0],
 			ServiceCIDRs:     []netip.Prefix{managementServices(site[0])},
-			ExtraSANs:        append([]string{"slipway." + a.config.Domain}, texts(site)...),
+			ExtraSANs:        append([]string{"slipway." + a.config.Domain}, texts(a.config.Addresses())...),
 		},
 		Images:  a.imported[len(a.imported)-1].Components,
 		Driver:  a.driver,

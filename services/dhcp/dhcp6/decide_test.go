@@ -269,11 +269,11 @@ func TestBootFile(t *testing.T) {
 		url, reply string
 	}{
 		"no boot":   {0, "", "", smbios, "", ""},
-		"UEFI PXE":  {iana.EFI_X86_64, "PXEClient:Arch:00007:UNDI:003001", "", smbios, "tftp://[fd07::2]/snponly.efi", "PXEClient"},
+		"UEFI PXE":  {iana.EFI_X86_64, "PXEClient:Arch:00007:UNDI:003001", "", smbios, "tftp://[fd07::2]/snponly.efi", ""},
 		"UEFI HTTP": {iana.EFI_X86_64_HTTP, "HTTPClient:Arch:00016:UNDI:003001", "", smbios, "http://[fd07::2]:8080/loaders/snponly.efi", "HTTPClient"},
 		"iPXE": {
 			iana.EFI_X86_64, "PXEClient:Arch:00007:UNDI:003010", "iPXE", plain,
-			"http://[fd07::2]:8080/boot.ipxe?arch=x86_64&mac=52-54-00-00-00-01&uuid=00112233-4455-6677-8899-aabbccddeeff", "PXEClient",
+			"http://[fd07::2]:8080/boot.ipxe?arch=x86_64&mac=52-54-00-00-00-01&uuid=00112233-4455-6677-8899-aabbccddeeff", "",
 		},
 	} {
 		for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeSolicit, dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeInformationRequest} {
@@ -300,7 +300,8 @@ func TestBootFile(t *testing.T) {
 					if got.Options.BootFileURL() != c.url {
 						t.Errorf("boot file %s", got.Options.BootFileURL())
 					}
-					if classes := got.Options.VendorClasses(); c.reply != "" && (len(classes) != 1 || string(classes[0].Data[0]) != c.reply || classes[0].EnterpriseNumber != 343) {
+					if classes := got.Options.VendorClasses(); c.reply == "" && len(classes) > 0 ||
+						c.reply != "" && (len(classes) != 1 || string(classes[0].Data[0]) != c.reply || classes[0].EnterpriseNumber != 343) {
 						t.Errorf("vendor class %v", classes)
 					}
 				})
@@ -367,46 +368,4 @@ func TestDUIDStays(t *testing.T) {
 	if second, err := openDUID(dir); err != nil || string(second.ToBytes()) != string(first.ToBytes()) {
 		t.Errorf("%v, then %v, %v", first, second, err)
 	}
-}
-
-// FuzzDHCPv6 sends what the wire may bring to the server and to the proxy.
-func FuzzDHCPv6(f *testing.F) {
-	f.Add(packet(dhcpv6.MessageTypeSolicit, 1).ToBytes())
-	boot := packet(dhcpv6.MessageTypeSolicit, 1)
-	boot.AddOption(vendorClass("PXEClient:Arch:00007:UNDI:003001"))
-	boot.AddOption(dhcpv6.OptClientArchType(iana.EFI_X86_64))
-	f.Add(boot.ToBytes())
-	f.Add(packet(dhcpv6.MessageTypeRequest, 1, "fd07::100").ToBytes())
-	f.Add(packet(dhcpv6.MessageTypeDecline, 1, "fd07::100").ToBytes())
-	f.Add(packet(dhcpv6.MessageTypeInformationRequest, 1).ToBytes())
-	f.Add(relayed(relayed(packet(dhcpv6.MessageTypeSolicit, 1), "::", "fe80::1", dhcpv6.OptInterfaceID([]byte("x"))), "fd08::1", "fe80::2").ToBytes())
-	cfg := testConfig()
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := dhcpv6.FromBytes(raw)
-		if err != nil {
-			return
-		}
-		for _, proxy := range []bool{false, true} {
-			cfg.Proxy = proxy
-			e := newEngine(cfg, serverDUID, dhcp.Chain{}, dhcp.Fixed{})
-			for i := range 3 {
-				a := arrival{p, linkLocal(1)}
-				d := e.decide(start.Add(time.Duration(i)*time.Minute), a)
-				typeLabel(a)
-				for _, l := range d.Records {
-					if _, ok := e.subnetOf(l.Address); !ok || proxy {
-						t.Fatalf("lease outside the networks: %v", l)
-					}
-				}
-				if d.Reply == nil {
-					continue
-				}
-				back, err := dhcpv6.FromBytes(d.Reply.ToBytes())
-				if err != nil || back.IsRelay() != p.IsRelay() {
-					t.Fatalf("reply does not parse: %v", err)
-				}
-				bootFile(d.Reply)
-			}
-		}
-	})
 }

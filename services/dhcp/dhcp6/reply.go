@@ -98,7 +98,9 @@ func (e *engine) addBoot(r request, m *dhcpv6.Message) bool {
 		return false
 	}
 	m.AddOption(dhcpv6.OptBootFileURL(bootURL(offer.NextServer, offer.BootFile)))
-	if offer.VendorClass != "" && (client.PXE || client.HTTP) {
+	// UEFI HTTP boot takes no offer without its class. UEFI PXE that is given its own looks for a boot server on port 4011 in
+	// place of the file; it takes a URL without a class.
+	if client.HTTP && offer.VendorClass != "" {
 		m.AddOption(&dhcpv6.OptVendorClass{EnterpriseNumber: vendor(r), Data: [][]byte{[]byte(offer.VendorClass)}})
 	}
 	return true

@@ -41,6 +41,7 @@ require (
 require (
 	github.com/Masterminds/semver/v3 v3.4.0
 	github.com/ProtonMail/go-crypto v1.3.0
+	github.com/pelletier/go-toml/v2 v2.2.4
 )
 
 require (

@@ -24,7 +24,7 @@ import (
 // mirrorFlags are the command line of mirror; names and meanings are oc-mirror's where it has them.
 type mirrorFlags struct {
 	config, from, workspace, authFile, since, bandwidth, authorities, logLevel, platformIndex string
-	updateGraph, graphImage, signatures                                                       string
+	updateGraph, graphImage, signatures, registriesConf                                       string
 	releaseKeys                                                                               []string
 	dryRun, sourceTLS, targetTLS, v1, v2, sourceHost, withoutSignatures, recheck              bool
 	ignoreReleaseSignature, repositories, apart                                               bool
@@ -92,6 +92,7 @@ func (f *mirrorFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.withoutSignatures, "remove-signatures", false, "leave signatures and referrers behind")
 	flags.BoolVar(&f.recheck, "recheck-signatures", false, "look for signatures of unchanged images again, though less than a day has passed")
 	flags.StringVar(&f.updateGraph, "update-graph", os.Getenv("UPDATE_URL_OVERRIDE"), "update graph for platform.channels: a file, or an address that is asked with channel and arch (default: UPDATE_URL_OVERRIDE)")
+	flags.StringVar(&f.registriesConf, "registries-conf", os.Getenv("CONTAINERS_REGISTRIES_CONF"), "mirrors to take images from, as in registries.conf (default: CONTAINERS_REGISTRIES_CONF)")
 	flags.StringVar(&f.graphImage, "graph-image", "", "image with the graph's data for platform.graph")
 	flags.StringVar(&f.signatures, "signature-url", orDefault(os.Getenv("OCP_SIGNATURE_URL"), signatureStore), "signatures of releases: an address or a directory (default: OCP_SIGNATURE_URL)")
 	flags.StringArrayVar(&f.releaseKeys, "release-key", keyFiles(os.Getenv("OCP_SIGNATURE_VERIFICATION_PK")), "file with public keys that sign releases (default: OCP_SIGNATURE_VERIFICATION_PK)")
@@ -99,7 +100,7 @@ func (f *mirrorFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.repositories, "repository-scope", false, "name repositories, not namespaces, in mirror sets")
 	flags.BoolVar(&f.apart, "one-object-per-file", false, "write each resource into a file of its own")
 	flags.IntVar(&f.parallelImages, "parallel-images", 4, "images at a time")
-	flags.IntVar(&f.parallelLayers, "parallel-layers", 3, "layers of an image at a time; images times layers blobs move side by side")
+	flags.IntVar(&f.parallelLayers, "parallel-layers", 2, "layers of an image at a time; images times layers blobs move side by side")
 	flags.IntVar(&f.retries, "retry-times", 5, "tries after the first one")
 	flags.IntVar(&f.nested, "max-nested-paths", 0, "most path components at the target; 0 is any number")
 	flags.BoolVar(&f.v2, "v2", true, "accepted and ignored")
@@ -155,11 +156,26 @@ func (f *mirrorFlags) mirror(cmd *cobra.Command) (*mirror, error) {
 	source, target := common, common
 	source.Insecure, target.Insecure = !f.sourceTLS, !f.targetTLS
 	source.Limiter = limiter
+	if source.Mirrors, err = f.sourceMirrors(); err != nil {
+		return nil, err
+	}
 	if m.source, err = remote.New(source); err != nil {
 		return nil, err
 	}
 	m.target, err = remote.New(target)
 	return m, err
+}
+
+// sourceMirrors reads where images are looked for first: that is how a site without internet mirrors for the next one.
+func (f *mirrorFlags) sourceMirrors() (*remote.Mirrors, error) {
+	if f.registriesConf == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(f.registriesConf)
+	if err != nil {
+		return nil, fmt.Errorf("--registries-conf: %w", err)
+	}
+	return remote.ReadMirrors(raw)
 }
 
 // limiter reads a number of bytes per second; its burst is a second's worth, and one read's at least.

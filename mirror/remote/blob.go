@@ -26,11 +26,15 @@ var errStalled = errors.New("registry has sent nothing for a minute")
 // Open reads a blob from offset on. A connection that breaks is continued where it broke, with a range request.
 // Read from its beginning it ends with ErrDigest in place of io.EOF where the content is not what the digest promises.
 func (c *Client) Open(ctx context.Context, repo Repository, blob Descriptor, offset int64) (io.ReadCloser, error) {
-	d := &download{client: c, ctx: ctx, repo: repo, blob: blob, at: offset}
+	d := &download{client: c, ctx: ctx, blob: blob, at: offset}
 	if offset == 0 {
 		d.hash = NewHash(blob.Digest)
 	}
-	if err := d.request(); err != nil {
+	err := c.look(ctx, repo, true, func(place Repository) error {
+		d.repo = place
+		return d.request()
+	})
+	if err != nil {
 		return nil, fmt.Errorf("get blob %s of %s: %w", blob.Digest, repo, err)
 	}
 	return d, nil

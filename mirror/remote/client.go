@@ -55,6 +55,8 @@ type Config struct {
 	Attempts int
 	// Limiter bounds downloads, in bytes per second; nil does not.
 	Limiter *rate.Limiter
+	// Mirrors are asked before the registries that images name; only where something is read.
+	Mirrors *Mirrors
 	Log     *slog.Logger
 	// Wait lets time pass; nil means a timer.
 	Wait func(context.Context, time.Duration) error
@@ -67,6 +69,7 @@ type Client struct {
 	concurrency int
 	attempts    int
 	limiter     *rate.Limiter
+	mirrors     *Mirrors
 	log         *slog.Logger
 	wait        func(context.Context, time.Duration) error
 	http        *http.Client
@@ -84,7 +87,7 @@ type host struct {
 // New returns a client.
 func New(c Config) (*Client, error) {
 	client := &Client{keychain: c.Keychain, insecure: c.Insecure, concurrency: c.Concurrency, attempts: c.Attempts,
-		limiter: c.Limiter, log: c.Log, wait: c.Wait, hosts: map[string]*host{}}
+		limiter: c.Limiter, mirrors: c.Mirrors, log: c.Log, wait: c.Wait, hosts: map[string]*host{}}
 	if client.keychain == nil {
 		client.keychain = (*AuthFiles)(nil)
 	}

@@ -84,7 +84,11 @@ func acceptManifests() http.Header {
 
 // Manifest fetches a manifest by tag or digest and checks its bytes against the digest.
 func (c *Client) Manifest(ctx context.Context, repo Repository, identifier string) (Manifest, error) {
-	m, err := c.manifest(ctx, repo, identifier)
+	var m Manifest
+	err := c.look(ctx, repo, ValidDigest(identifier), func(place Repository) (err error) {
+		m, err = c.manifest(ctx, place, identifier)
+		return err
+	})
 	if err != nil {
 		return Manifest{}, fmt.Errorf("get manifest %s of %s: %w", identifier, repo, err)
 	}
@@ -133,13 +137,19 @@ func manifestType(header string, data []byte) string {
 
 // Resolve asks for the digest that a tag or digest has, with a request that has no body. ErrNotFound where there is none.
 func (c *Client) Resolve(ctx context.Context, repo Repository, identifier string) (string, error) {
-	resp, err := c.do(ctx, call{method: http.MethodHead, repo: repo, path: repo.Path + "/manifests/" + identifier,
-		header: acceptManifests(), scopes: pull(repo), want: []int{http.StatusOK}})
+	var digest string
+	err := c.look(ctx, repo, ValidDigest(identifier), func(place Repository) error {
+		resp, err := c.do(ctx, call{method: http.MethodHead, repo: place, path: place.Path + "/manifests/" + identifier,
+			header: acceptManifests(), scopes: pull(place), want: []int{http.StatusOK}})
+		if err == nil {
+			resp.Body.Close()
+			digest = resp.Header.Get("Docker-Content-Digest")
+		}
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("resolve %s of %s: %w", identifier, repo, err)
 	}
-	resp.Body.Close()
-	digest := resp.Header.Get("Docker-Content-Digest")
 	if ValidDigest(digest) {
 		return digest, nil
 	}
@@ -181,13 +191,16 @@ func (c *Client) DeleteManifest(ctx context.Context, repo Repository, identifier
 // Tags lists a repository's tags. One that is not there has none.
 func (c *Client) Tags(ctx context.Context, repo Repository) ([]string, error) {
 	var all []string
-	err := c.pages(ctx, repo, repo.Path+"/tags/list?n=1000", pull(repo), func(body io.Reader) error {
-		var page struct {
-			Tags []string `json:"tags"`
-		}
-		err := json.NewDecoder(body).Decode(&page)
-		all = append(all, page.Tags...)
-		return err
+	err := c.look(ctx, repo, false, func(place Repository) error {
+		all = nil
+		return c.pages(ctx, place, place.Path+"/tags/list?n=1000", pull(place), func(body io.Reader) error {
+			var page struct {
+				Tags []string `json:"tags"`
+			}
+			err := json.NewDecoder(body).Decode(&page)
+			all = append(all, page.Tags...)
+			return err
+		})
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
@@ -217,13 +230,16 @@ func (c *Client) Repositories(ctx context.Context, host string) (paths []string,
 
 // Referrers lists what refers to a manifest (OCI distribution-spec 1.1); supported is false where the registry has no such API.
 func (c *Client) Referrers(ctx context.Context, repo Repository, digest string) (found []Descriptor, supported bool, err error) {
-	err = c.pages(ctx, repo, repo.Path+"/referrers/"+digest, pull(repo), func(body io.Reader) error {
-		var page struct {
-			Manifests []Descriptor `json:"manifests"`
-		}
-		err := json.NewDecoder(body).Decode(&page)
-		found = append(found, page.Manifests...)
-		return err
+	err = c.look(ctx, repo, true, func(place Repository) error {
+		found = nil
+		return c.pages(ctx, place, place.Path+"/referrers/"+digest, pull(place), func(body io.Reader) error {
+			var page struct {
+				Manifests []Descriptor `json:"manifests"`
+			}
+			err := json.NewDecoder(body).Decode(&page)
+			found = append(found, page.Manifests...)
+			return err
+		})
 	})
 	var status *StatusError
 	if errors.As(err, &status) && (status.Status == http.StatusNotFound || status.Status == http.StatusMethodNotAllowed || status.Status == http.StatusBadRequest) {

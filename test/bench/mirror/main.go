@@ -91,7 +91,7 @@ func outside(ctx context.Context) error {
 func prepareNetwork(ctx context.Context, o options) error {
 	steps := [][]string{
 		{"mount", "--make-rprivate", "/"},
-		{"mount", "-t", "tmpfs", "-o", "size=12g", "bench", o.dir},
+		{"mount", "-t", "tmpfs", "-o", "size=16g", "bench", o.dir},
 		{"mkdir", "-p", "/var/lib/containers"},
 		{"mount", "-t", "tmpfs", "bench", "/var/lib/containers"}, // skopeo's memory of where blobs are: it begins with none
 		{"ip", "link", "set", "lo", "up"},
@@ -139,6 +139,9 @@ func measure(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if err := killed(ctx, o, set, source); err != nil {
+		return err
+	}
+	if err := archived(ctx, o, set); err != nil {
 		return err
 	}
 	return verdict(o, all)

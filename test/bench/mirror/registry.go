@@ -18,6 +18,7 @@ import (
 type registry struct {
 	host string
 	log  string
+	dir  string
 	cmd  *exec.Cmd
 	read int64 // how far the log was read
 }
@@ -40,7 +41,7 @@ func startRegistry(ctx context.Context, o options, name, host, kind string) (*re
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	r := &registry{host: host, log: filepath.Join(o.dir, name+".log")}
+	r := &registry{host: host, dir: dir, log: filepath.Join(o.dir, name+".log")}
 	log, err := os.Create(r.log)
 	if err != nil {
 		return nil, err
@@ -76,6 +77,7 @@ func startRegistry(ctx context.Context, o options, name, host, kind string) (*re
 func (r *registry) stop() {
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
 	_ = r.cmd.Wait() // it ends by our signal
+	_ = os.RemoveAll(r.dir)
 }
 
 // requests by method.

@@ -48,6 +48,9 @@ func TestHostileArchives(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHostileFiles(t *testing.T) {
 	t.Run("oversized index", func(t *testing.T) {
 		dir := t.TempDir()
 		file, err := os.Create(filepath.Join(dir, IndexName))
@@ -76,45 +79,46 @@ func TestHostileArchives(t *testing.T) {
 			t.Errorf("got %v, want ErrInvalid", err)
 		}
 	})
-	t.Run("wrong content", func(t *testing.T) {
-		p, m := planned(t, 1, 1000)
-		dir := t.TempDir()
-		write(t, WriteConfig{Dir: dir, Plan: p, Source: m})
-		segments, err := filepath.Glob(filepath.Join(dir, "*.segment"))
+}
+
+func TestDamagedSegmentIsNoticed(t *testing.T) {
+	p, m := planned(t, 1, 1000)
+	dir := t.TempDir()
+	write(t, WriteConfig{Dir: dir, Plan: p, Source: m})
+	segments, err := filepath.Glob(filepath.Join(dir, "*.segment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(segments[0])
+	if err == nil {
+		raw[50] ^= 1
+		err = os.WriteFile(segments[0], raw, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(dir, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Verify(t.Context()); !errors.Is(err, ErrInvalid) {
+		t.Errorf("verify: %v", err)
+	}
+	wrong := 0
+	for digest, blob := range p.Blobs {
+		body, err := r.Open(t.Context(), digest, blob, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := os.ReadFile(segments[0])
-		if err == nil {
-			raw[50] ^= 1
-			err = os.WriteFile(segments[0], raw, 0o644)
+		if _, err := io.ReadAll(body); errors.Is(err, remote.ErrDigest) {
+			wrong++
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := Open(dir, t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		if err := r.Verify(t.Context()); !errors.Is(err, ErrInvalid) {
-			t.Errorf("verify: %v", err)
-		}
-		wrong := 0
-		for digest, blob := range p.Blobs {
-			body, err := r.Open(t.Context(), digest, blob, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.ReadAll(body); errors.Is(err, remote.ErrDigest) {
-				wrong++
-			}
-			body.Close()
-		}
-		if wrong != 1 {
-			t.Errorf("%d blobs are noticed as wrong, want 1", wrong)
-		}
-	})
+		body.Close()
+	}
+	if wrong != 1 {
+		t.Errorf("%d blobs are noticed as wrong, want 1", wrong)
+	}
 }
 
 func FuzzArchive(f *testing.F) {

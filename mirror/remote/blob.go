@@ -21,7 +21,7 @@ const (
 	readSize = 64 << 10
 )
 
-var errStalled = errors.New("registry has sent nothing for a minute")
+var errStalled = errors.New("nothing has moved for a minute")
 
 // Open reads a blob from offset on. A connection that breaks is continued where it broke, with a range request.
 // Read from its beginning it ends with ErrDigest in place of io.EOF where the content is not what the digest promises.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Source opens a blob's content from an offset on. It may be called several times, one after the other.
@@ -154,8 +155,8 @@ func (c *Client) put(ctx context.Context, u *Upload, offset int64) error {
 		return c.finish(ctx, u, 0)
 	}
 	if offset < u.Blob.Size {
-		body := u.body(ctx, offset)
-		defer body.Close()
+		body, ctx := u.body(ctx, offset)
+		defer body.end()
 		resp, err := c.do(ctx, call{method: http.MethodPatch, repo: u.Repository, at: u.Location, once: true, scopes: push(u.Repository),
 			header: http.Header{"Content-Type": {"application/octet-stream"}, "Content-Range": {fmt.Sprintf("%d-%d", offset, u.Blob.Size-1)}},
 			body:   func() io.Reader { return body }, length: u.Blob.Size - offset, want: []int{http.StatusAccepted}})
@@ -180,8 +181,8 @@ func (c *Client) finish(ctx context.Context, u *Upload, offset int64) error {
 		scopes: push(u.Repository), header: http.Header{"Content-Type": {"application/octet-stream"}}, want: []int{http.StatusCreated, http.StatusNoContent}}
 	var body *content
 	if offset < u.Blob.Size {
-		body = u.body(ctx, offset)
-		defer body.Close()
+		body, ctx = u.body(ctx, offset)
+		defer body.end()
 		k.body, k.length = func() io.Reader { return body }, u.Blob.Size-offset
 	}
 	resp, err := c.do(ctx, k)
@@ -218,9 +219,12 @@ func FromSource(err error) bool {
 // content opens the source when the registry is ready for it, and remembers which side failed.
 // The transport may still read when the request has already failed, hence the lock and the context of its own.
 type content struct {
-	open   func() (io.ReadCloser, error)
-	cancel context.CancelFunc
-	failed atomic.Pointer[error]
+	open    func() (io.ReadCloser, error)
+	cancel  context.CancelFunc // of reading
+	abort   context.CancelFunc // of the request
+	failed  atomic.Pointer[error]
+	watch   *time.Timer // runs while the registry takes nothing
+	stalled atomic.Bool
 
 	mu     sync.Mutex
 	reader io.ReadCloser
@@ -228,9 +232,17 @@ type content struct {
 	closed bool
 }
 
-func (u *Upload) body(ctx context.Context, offset int64) *content {
-	ctx, cancel := context.WithCancel(ctx)
-	return &content{open: func() (io.ReadCloser, error) { return u.Source(ctx, offset) }, cancel: cancel, left: u.Blob.Size - offset}
+// body of a request, and the context in which it must be made.
+func (u *Upload) body(ctx context.Context, offset int64) (*content, context.Context) {
+	ctx, abort := context.WithCancel(ctx)
+	reading, cancel := context.WithCancel(ctx)
+	b := &content{open: func() (io.ReadCloser, error) { return u.Source(reading, offset) }, cancel: cancel, abort: abort, left: u.Blob.Size - offset}
+	b.watch = time.AfterFunc(time.Hour, func() {
+		b.stalled.Store(true)
+		abort()
+	})
+	b.watch.Stop()
+	return b, ctx
 }
 
 func (b *content) Read(p []byte) (int, error) {
@@ -239,10 +251,14 @@ func (b *content) Read(p []byte) (int, error) {
 	if b.closed {
 		return 0, io.ErrClosedPipe
 	}
+	b.watch.Stop()
 	n, err := b.read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.failed.CompareAndSwap(nil, &err)
 		return 0, err
+	}
+	if err == nil {
+		b.watch.Reset(stall)
 	}
 	return n, err
 }
@@ -280,6 +296,7 @@ func (b *content) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	b.watch.Stop()
 	if b.reader == nil {
 		return nil
 	}
@@ -288,10 +305,22 @@ func (b *content) Close() error {
 	return err
 }
 
+// end frees everything, once the request is answered.
+func (b *content) end() {
+	if b == nil {
+		return
+	}
+	_ = b.Close() // what could be wrong with the source was told while it was read
+	b.abort()
+}
+
 // judge tells which side an error came from.
 func (b *content) judge(err error) error {
 	if err == nil || b == nil {
 		return err
+	}
+	if b.stalled.Load() {
+		return errStalled
 	}
 	if failed := b.failed.Load(); failed != nil {
 		return &sourceError{*failed}

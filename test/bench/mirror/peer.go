@@ -40,55 +40,9 @@ func newPeerFor(o options, names []string, name, folder string) (*peer, error) {
 		return nil, err
 	}
 	file := filepath.Join(p.dir, "set.yaml")
-	write := func(format func(source, target string) string) func(source, target string) error {
-		return func(source, target string) error {
-			return os.WriteFile(file, []byte(format(source, target)), 0o600)
-		}
-	}
-	var configure func(source, target string) error
-	var args func(source, target string) [][]string
-	switch name {
-	case "slipway":
-		configure = write(func(source, _ string) string {
-			text := "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\nmirror:\n  additionalImages:\n"
-			for _, n := range names {
-				text += "  - name: " + source + "/" + n + ":v1\n"
-			}
-			return text
-		})
-		args = func(_, target string) [][]string {
-			return [][]string{{o.slipway, "mirror", "-c", file, "--workspace", "file://" + p.dir, "--src-tls-verify=false", "--dest-tls-verify=false", "docker://" + target}}
-		}
-	case "skopeo":
-		configure = write(func(source, _ string) string {
-			text := source + ":\n  tls-verify: false\n  images:\n"
-			for _, n := range names {
-				text += "    " + n + ": [v1]\n"
-			}
-			return text
-		})
-		args = func(_, target string) [][]string {
-			return [][]string{{"skopeo", "sync", "--all", "--src", "yaml", "--dest", "docker", "--dest-tls-verify=false", file, target}}
-		}
-	case "regsync":
-		configure = write(func(source, target string) string {
-			text := "version: 1\ncreds:\n- {registry: \"" + source + "\", tls: disabled}\n- {registry: \"" + target + "\", tls: disabled}\ndefaults: {parallel: 4}\nsync:\n"
-			for _, n := range names {
-				text += "- {source: \"" + source + "/" + n + ":v1\", target: \"" + target + "/" + n + ":v1\", type: image}\n"
-			}
-			return text
-		})
-		args = func(_, _ string) [][]string {
-			return [][]string{{filepath.Join(o.tools, "regsync"), "once", "-c", file}}
-		}
-	case "crane":
-		configure = func(string, string) error { return nil }
-		args = func(source, target string) [][]string {
-			script := "printf '%s\\n' " + strings.Join(names, " ") + " | xargs -P4 -I{} " + filepath.Join(o.tools, "crane") + " copy --insecure " + source + "/{}:v1 " + target + "/{}:v1"
-			return [][]string{{"sh", "-c", script}}
-		}
-	default:
-		return nil, fmt.Errorf("peer %q: want slipway, skopeo, crane or regsync", name)
+	configure, args, err := inItsWords(o, names, name, file, p.dir)
+	if err != nil {
+		return nil, err
 	}
 	p.commands = func(source, target string) [][]string {
 		if err := configure(source, target); err != nil {
@@ -146,4 +100,57 @@ func (p *peer) run(ctx context.Context, source, target string) (sample, error) {
 		fmt.Fprintf(os.Stderr, "%s ended with %d:\n%s\n", p.name, s.code, s.output)
 	}
 	return s, err
+}
+
+// inItsWords is how a tool is told of the set, and how it is called.
+func inItsWords(o options, names []string, name, file, dir string) (configure func(source, target string) error, args func(source, target string) [][]string, err error) {
+	write := func(format func(source, target string) string) func(source, target string) error {
+		return func(source, target string) error {
+			return os.WriteFile(file, []byte(format(source, target)), 0o600)
+		}
+	}
+	switch name {
+	case "slipway":
+		configure = write(func(source, _ string) string {
+			text := "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\nmirror:\n  additionalImages:\n"
+			for _, n := range names {
+				text += "  - name: " + source + "/" + n + ":v1\n"
+			}
+			return text
+		})
+		args = func(_, target string) [][]string {
+			return [][]string{{o.slipway, "mirror", "-c", file, "--workspace", "file://" + dir, "--src-tls-verify=false", "--dest-tls-verify=false", "docker://" + target}}
+		}
+	case "skopeo":
+		configure = write(func(source, _ string) string {
+			text := source + ":\n  tls-verify: false\n  images:\n"
+			for _, n := range names {
+				text += "    " + n + ": [v1]\n"
+			}
+			return text
+		})
+		args = func(_, target string) [][]string {
+			return [][]string{{"skopeo", "sync", "--all", "--src", "yaml", "--dest", "docker", "--dest-tls-verify=false", file, target}}
+		}
+	case "regsync":
+		configure = write(func(source, target string) string {
+			text := "version: 1\ncreds:\n- {registry: \"" + source + "\", tls: disabled}\n- {registry: \"" + target + "\", tls: disabled}\ndefaults: {parallel: 4}\nsync:\n"
+			for _, n := range names {
+				text += "- {source: \"" + source + "/" + n + ":v1\", target: \"" + target + "/" + n + ":v1\", type: image}\n"
+			}
+			return text
+		})
+		args = func(_, _ string) [][]string {
+			return [][]string{{filepath.Join(o.tools, "regsync"), "once", "-c", file}}
+		}
+	case "crane":
+		configure = func(string, string) error { return nil }
+		args = func(source, target string) [][]string {
+			script := "printf '%s\\n' " + strings.Join(names, " ") + " | xargs -P4 -I{} " + filepath.Join(o.tools, "crane") + " copy --insecure " + source + "/{}:v1 " + target + "/{}:v1"
+			return [][]string{{"sh", "-c", script}}
+		}
+	default:
+		return nil, nil, fmt.Errorf("peer %q: want slipway, skopeo, crane or regsync", name)
+	}
+	return configure, args, nil
 }

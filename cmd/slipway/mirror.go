@@ -123,6 +123,9 @@ func (f *mirrorFlags) mirror(cmd *cobra.Command) (*mirror, error) {
 		return nil, fmt.Errorf("--platform-index %q: want sparse or rewritten", f.platformIndex)
 	}
 	var level slog.Level
+	if f.logLevel == "trace" { // oc-mirror's word for more than debug
+		f.logLevel = "debug"
+	}
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", f.logLevel)
 	}

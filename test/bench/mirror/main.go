@@ -97,7 +97,7 @@ func prepareNetwork(ctx context.Context, o options) error {
 		{"ip", "link", "set", "lo", "up"},
 	}
 	if o.rate > 0 {
-		steps = append(steps, []string{"tc", "qdisc", "add", "dev", "lo", "root", "handle", "1:", "tbf", "rate", fmt.Sprintf("%dmbit", o.rate), "burst", "1mb", "latency", "100ms"})
+		steps = append(steps, []string{"tc", "qdisc", "add", "dev", "lo", "root", "handle", "1:", "tbf", "rate", fmt.Sprintf("%dmbit", o.rate), "burst", "1mb", "latency", "1s"})
 	}
 	if o.delay > 0 {
 		steps = append(steps, []string{"tc", "qdisc", "add", "dev", "lo", "parent", "1:1", "netem", "delay", o.delay.String(), "limit", "100000"})

@@ -58,7 +58,7 @@ func (m *mirror) toArchive(ctx context.Context, dir string) (err error) {
 	}
 	start := time.Now()
 	progress := &sync.Progress{}
-	progress.Expect(int64(len(p.Images)), missing.Bytes)
+	progress.Expect(0, missing.Bytes) // images are whole when all is there
 	stop := m.follow(ctx, progress, start)
 	written, err := archive.Write(ctx, archive.WriteConfig{Dir: dir, Plan: p, Source: sync.Registries{Client: m.source, Blobs: w.Path("blobs")},
 		Segment: set.ArchiveSize << 30, Assumed: assumed, Workers: m.parallelImages * m.parallelLayers, Log: m.log, Moved: progress.Moved})

@@ -284,7 +284,10 @@ func (m *mirror) progress(s sync.Snapshot, since time.Duration) {
 	if perSecond > 0 {
 		left = time.Duration(float64(max(s.BytesTotal-s.Bytes, 0)) / perSecond * float64(time.Second)).Round(time.Second).String()
 	}
-	fmt.Fprintf(m.out, "%d/%d images, %s of %s, %s/s, %s left\n", s.Images, s.ImagesTotal, size(s.Bytes), size(s.BytesTotal), size(int64(perSecond)), left)
+	if s.ImagesTotal > 0 {
+		fmt.Fprintf(m.out, "%d/%d images, ", s.Images, s.ImagesTotal)
+	}
+	fmt.Fprintf(m.out, "%s of %s, %s/s, %s left\n", size(s.Bytes), size(s.BytesTotal), size(int64(perSecond)), left)
 }
 
 // size in the unit that reads best.

@@ -108,9 +108,6 @@ func (c *checker) operator(path string, o Operator) {
 	if strings.HasPrefix(o.Catalog, "oci:") {
 		c.add(path+".catalog", "%s: catalogs from directories can't be honoured yet; push it to a registry first", o.Catalog)
 	}
-	if o.TargetCatalogSourceTemplate != "" {
-		c.add(path+".targetCatalogSourceTemplate", "can't be honoured yet; take it out and patch the CatalogSource that is written")
-	}
 	c.target(path, "targetCatalog", o.TargetCatalog, o.TargetTag)
 	c.platforms(path+".platforms", o.Platforms)
 	seen := map[string]bool{}
@@ -166,18 +163,18 @@ func (c *checker) platforms(path string, platforms []Instance) {
 
 func (c *checker) versions(path, low, high string) {
 	var parsed []*semver.Version
-	for key, version := range map[string]string{"minVersion": low, "maxVersion": high} {
-		if version == "" {
+	for _, bound := range []struct{ key, version string }{{"minVersion", low}, {"maxVersion", high}} {
+		if bound.version == "" {
 			continue
 		}
-		v, err := semver.StrictNewVersion(version)
+		v, err := semver.StrictNewVersion(bound.version)
 		if err != nil {
-			c.add(path+"."+key, "%q is no semantic version", version)
+			c.add(path+"."+bound.key, "%q is no semantic version", bound.version)
 			continue
 		}
 		parsed = append(parsed, v)
 	}
-	if len(parsed) == 2 && semver.MustParse(low).GreaterThan(semver.MustParse(high)) {
+	if len(parsed) == 2 && parsed[0].GreaterThan(parsed[1]) {
 		c.add(path+".minVersion", "%s is above maxVersion %s", low, high)
 	}
 }

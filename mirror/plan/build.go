@@ -53,6 +53,7 @@ type item struct {
 	role       Role
 	needs      []string
 	built      string // digest of what was made here of it
+	template   string
 }
 
 // builder makes one plan.
@@ -205,7 +206,7 @@ func (b *builder) resolve(ctx context.Context, it item) error {
 		digest, it.platforms = it.built, nil
 	}
 	image := Image{Origin: it.origin, Category: it.category, Owner: it.owner, Source: it.ref.Repository.String(),
-		Repository: it.repository, Tag: it.tag, Role: it.role, Needs: it.needs}
+		Repository: it.repository, Tag: it.tag, Role: it.role, Needs: it.needs, Template: it.template}
 	if err := b.walk(ctx, it, &image, digest, 0); err != nil {
 		return err
 	}

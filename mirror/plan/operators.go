@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/slipway-io/slipway/mirror/catalog"
 	"github.com/slipway-io/slipway/mirror/durable"
 	"github.com/slipway-io/slipway/mirror/imageset"
@@ -24,6 +26,8 @@ import (
 
 // configsLabel of a catalog's image names the directory with its configurations.
 const configsLabel = "operators.operatorframework.io.index.configs.v1"
+
+const maxTemplate = 64 << 10
 
 // prepared is what planning a catalog has brought, kept in the workspace: the same catalog and the same wishes need no look at its layers.
 type prepared struct {
@@ -48,6 +52,9 @@ func (b *builder) operators(ctx context.Context) ([]item, error) {
 		}
 		if o.TargetTag != "" {
 			it.tag = o.TargetTag
+		}
+		if it.template, err = readTemplate(o.TargetCatalogSourceTemplate); err != nil {
+			return nil, fmt.Errorf("%w: %s.targetCatalogSourceTemplate: %w", imageset.ErrInvalid, at, err)
 		}
 		if b.At.Host != "" { // what was made there of a catalog has another digest
 			it.tag = orElse(it.tag, digestTag(ref.Digest))
@@ -344,4 +351,29 @@ func orElse(value, other string) string {
 		return other
 	}
 	return value
+}
+
+// readTemplate reads the CatalogSource that a catalog's is made from.
+func readTemplate(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxTemplate {
+		return "", fmt.Errorf("%s is no plain file of at most %d bytes", file, maxTemplate)
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	var head struct {
+		Kind string `json:"kind"`
+	}
+	if err := yaml.Unmarshal(raw, &head); err != nil || head.Kind != "CatalogSource" {
+		return "", fmt.Errorf("%s is no CatalogSource in YAML", file)
+	}
+	return string(raw), nil
 }

@@ -78,6 +78,8 @@ type Image struct {
 	Needs []string `json:"needs,omitempty"`
 	// Role tells release payloads, catalogs and graph images apart from the rest.
 	Role Role `json:"role,omitempty"`
+	// Template is the CatalogSource that a catalog's is made from; YAML.
+	Template string `json:"template,omitempty"`
 	// Looked is when the source was last asked for signatures and referrers.
 	Looked time.Time `json:"looked,omitzero"`
 }

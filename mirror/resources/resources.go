@@ -167,11 +167,28 @@ func (r *renderer) catalogs(images []plan.Image) {
 		tag = notInName.ReplaceAllString(strings.ToLower(tag), "-")
 		name := notInName.ReplaceAllString(path.Base(image.Repository), "-") + "-" + strings.Trim(tag[:min(len(tag), 12)], "-")
 		ref := r.target(image.Repository) + ":" + image.Tag
-		r.objects("cs-"+name+".yaml", []object{{"apiVersion": "operators.coreos.com/v1alpha1", "kind": "CatalogSource",
-			"metadata": object{"name": "cs-" + name, "namespace": "openshift-marketplace"}, "spec": object{"sourceType": "grpc", "image": ref}}})
+		r.objects("cs-"+name+".yaml", []object{r.catalogSource(image, "cs-"+name, ref)})
 		r.objects("cc-"+name+".yaml", []object{{"apiVersion": "olm.operatorframework.io/v1", "kind": "ClusterCatalog",
 			"metadata": object{"name": "cc-" + name}, "spec": object{"source": object{"type": "Image", "image": object{"ref": ref}}}}})
 	}
+}
+
+// catalogSource is made from the template where there is one; name, namespace, type and image are ours in any case.
+func (r *renderer) catalogSource(image plan.Image, name, ref string) object {
+	source := object{}
+	if err := yaml.Unmarshal([]byte(image.Template), &source); err != nil {
+		r.err = errors.Join(r.err, fmt.Errorf("read CatalogSource template of %s: %w", image.Origin, err))
+	}
+	for key, fields := range map[string]object{"metadata": {"name": name, "namespace": "openshift-marketplace"}, "spec": {"sourceType": "grpc", "image": ref}} {
+		part, ok := source[key].(object)
+		if !ok {
+			part = object{}
+		}
+		maps.Copy(part, fields)
+		source[key] = part
+	}
+	source["apiVersion"], source["kind"] = "operators.coreos.com/v1alpha1", "CatalogSource"
+	return source
 }
 
 // updateService names the releases' repository and the graph's data.

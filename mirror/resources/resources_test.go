@@ -30,7 +30,7 @@ func sample() *plan.Plan {
 				Repository: "openshift/release", Tag: "4.18.1-x86_64-etcd", Digest: digest},
 			{Origin: "quay.io/graph:1", Category: plan.Release, Role: plan.Graph, Source: "quay.io/graph", Repository: "openshift/graph-image", Tag: "latest", Digest: digest},
 			{Origin: "registry.redhat.io/redhat/redhat-operator-index:v4.18", Category: plan.Operator, Role: plan.Catalog, Source: "registry.redhat.io/redhat/redhat-operator-index",
-				Repository: "redhat/redhat-operator-index", Tag: "v4.18", Digest: digest},
+				Repository: "redhat/redhat-operator-index", Tag: "v4.18", Digest: digest, Template: "kind: CatalogSource\nmetadata: {name: mine, labels: {a: b}}\nspec: {displayName: Red Hat, image: x}\n"},
 			{Origin: "registry.redhat.io/lvms4/lvms@" + digest, Category: plan.Operator, Source: "registry.redhat.io/lvms4/lvms", Repository: "lvms4/lvms", Tag: "y", Digest: digest},
 		},
 	}

@@ -57,6 +57,11 @@ func (c *Client) upload(ctx context.Context, u *Upload) error {
 	offset := int64(0)
 	if u.Location != "" && !u.Known {
 		offset = c.resume(ctx, u)
+		if u.Location == "" { // it may have been finished, and the run killed before it knew
+			if there, err := c.Has(ctx, u.Repository, u.Blob.Digest); err == nil && there {
+				return nil
+			}
+		}
 	}
 	good := offset
 	for attempt := 1; ; attempt++ {

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"io"
 
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +35,7 @@ type server struct {
 	mu   gosync.Mutex
 	seen map[string]int
 	sent int64
+	took int64 // bytes of request bodies
 	// before is asked first; true means that it has answered.
 	before func(http.ResponseWriter, *http.Request) bool
 }
@@ -58,6 +60,20 @@ func (s *server) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen, s.sent = map[string]int{}, 0
+}
+
+// taking counts what is pushed.
+type taking struct {
+	io.ReadCloser
+	s *server
+}
+
+func (c taking) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.s.mu.Lock()
+	c.s.took += int64(n)
+	c.s.mu.Unlock()
+	return n, err
 }
 
 type counting struct {
@@ -94,6 +110,7 @@ func serve(t *testing.T) *server {
 		if before != nil && before(w, r) {
 			return
 		}
+		r.Body = taking{r.Body, s}
 		handler.ServeHTTP(counting{w, s}, r)
 	}))
 	t.Cleanup(func() {

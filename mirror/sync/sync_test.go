@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -101,30 +102,49 @@ func TestInterruptedRunContinues(t *testing.T) {
 	}
 	s.source.reset()
 	p := s.plan(t, names...)
-	ctx, cancel := context.WithCancel(t.Context())
-	var sent int64
-	s.source.before = func(_ http.ResponseWriter, r *http.Request) bool {
-		if strings.Contains(r.URL.Path, "/blobs/") && s.source.count(http.MethodGet) > 20 {
-			cancel()
-		}
-		return false
-	}
-	s.run(t, ctx, p)
-	cancel()
-	s.source.before = nil
-	result := s.run(t, t.Context(), p)
 	totals, err := p.Totals()
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent = s.source.sent
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s.target.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && r.ContentLength > 1_000_000 && s.target.count(http.MethodPut) > 3 {
+			r.Body = &ending{ReadCloser: r.Body, left: r.ContentLength / 2, end: cancel}
+		}
+		return false
+	}
+	s.run(t, ctx, p)
+	if ctx.Err() == nil {
+		t.Fatal("the run was not interrupted")
+	}
+	s.target.before = nil
+	result := s.run(t, t.Context(), p)
 	if result.Failed != 0 || result.Copied+result.Present != 6 {
 		t.Fatalf("%+v", result)
 	}
-	t.Logf("source sent %d for %d", sent, totals.Bytes)
+	t.Logf("target took %d bytes, content has %d", s.target.took, totals.Bytes)
+	if float64(s.target.took) > 1.02*float64(totals.Bytes)+10_000 { // and the manifests
+		t.Errorf("target took %d bytes for %d", s.target.took, totals.Bytes)
+	}
 	for _, n := range names {
 		s.pulls(t, n)
 	}
+}
+
+// ending ends the run when half of a body has arrived.
+type ending struct {
+	io.ReadCloser
+	left int64
+	end  func()
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p[:min(len(p), 100_000)])
+	if e.left -= int64(n); e.left < 0 {
+		e.end()
+	}
+	return n, err
 }
 
 func TestTargetThatForgot(t *testing.T) {

@@ -89,6 +89,7 @@ bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP a
 
 DEBIAN += skopeo
 .PHONY: bench-mirror tools
+bench: bench-mirror
 
 bench-mirror: packages build tools ## Mirroring beside skopeo, crane and regsync
 	go build -trimpath -o bin/bench-mirror ./test/bench/mirror && bin/bench-mirror -slipway bin/slipway -tools bin

@@ -70,9 +70,7 @@ release: ## Build the release image; prints its directory
 os: packages ## Build the machine OS; prints its directory
 	@go run ./assets/os/build
 
-clients: ## crane and regctl, which the registry is tested with
-	@mkdir -p bin && cd test/ociclients && go build -o ../../bin/crane github.com/google/go-containerregistry/cmd/crane && \
-	go build -o ../../bin/regctl github.com/regclient/regclient/cmd/regctl
+clients: tools ## crane and regctl, which the registry is tested with
 
 integration: packages build clients ## Tests against a real etcd and kube-apiserver of our own release, and of the registry with other people's clients
 	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && \

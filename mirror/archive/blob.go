@@ -68,6 +68,12 @@ func (w *writer) bring(ctx context.Context, digest string) error {
 	if got := remote.HashDigest(hash, digest); got != digest || at != blob.Size {
 		return errors.Join(fmt.Errorf("blob %s: %w: got %d bytes with %s", digest, remote.ErrDigest, at, got), w.journal.note(digest, 0))
 	}
+	// The journal must not know more than the disk after a loss of power; what is noted along the way is hashed again, the end is not.
+	for _, piece := range w.pieces[digest] {
+		if err := w.files[piece.Segment].Sync(); err != nil {
+			return fmt.Errorf("write segment: %w", err)
+		}
+	}
 	return w.journal.note(digest, at)
 }
 

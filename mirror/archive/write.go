@@ -141,9 +141,6 @@ func (w *writer) open() error {
 			return fmt.Errorf("make segment: %w", err)
 		}
 		w.files = append(w.files, file)
-		if err := file.Truncate(w.sizes[n]); err != nil {
-			return fmt.Errorf("make segment: %w", err)
-		}
 	}
 	return nil
 }
@@ -245,8 +242,9 @@ func (w *writer) fill(ctx context.Context) error {
 	for digest := range w.pieces {
 		order = append(order, digest)
 	}
+	// In the order of their places: sticks are slow at anything else, and FAT fills what lies before a write with zeros.
 	slices.SortFunc(order, func(a, b string) int {
-		return cmp.Or(cmp.Compare(w.Plan.Blobs[b].Size, w.Plan.Blobs[a].Size), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(w.start(a), w.start(b)), cmp.Compare(a, b))
 	})
 	queue := make(chan string, len(order))
 	for _, digest := range order {
@@ -272,10 +270,20 @@ func (w *writer) fill(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// start of a blob in the order of all segments; empty blobs have no place.
+func (w *writer) start(digest string) int64 {
+	if len(w.pieces[digest]) == 0 {
+		return 0
+	}
+	first := w.pieces[digest][0]
+	return int64(first.Segment)*w.Segment + first.Offset
+}
+
 func (w *writer) close() error {
 	var errs []error
-	for _, file := range w.files {
-		errs = append(errs, file.Sync(), file.Close())
+	for n, file := range w.files {
+		// Where the last blob of a segment is missing, so is the segment's end.
+		errs = append(errs, file.Truncate(w.sizes[n]), file.Sync(), file.Close())
 	}
 	return errors.Join(append(errs, w.journal.close())...)
 }

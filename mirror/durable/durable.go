@@ -2,7 +2,9 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -15,8 +17,11 @@ func Write(path string, data []byte, mode os.FileMode) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer os.Remove(f.Name())
-	if _, err = f.Write(data); err == nil {
+	if _, err = f.Write(data); err == nil && mode != 0o600 { // which it has from the beginning
 		err = f.Chmod(mode)
+	}
+	if errors.Is(err, fs.ErrPermission) { // disks with FAT know no modes
+		err = nil
 	}
 	if err == nil {
 		err = f.Sync()

@@ -58,6 +58,9 @@ func (c Chain) Boot(client Client) Offer {
 		return Offer{NextServer: client.Local, BootFile: c.script(client), VendorClass: class(http)}
 	case http:
 		return c.overHTTP(client)
+	case client.SLOF:
+		// A name that ends with a slash lets SLOF look for pxelinux.cfg/01-<mac> below it.
+		return overTFTP(client, "boot/at/"+bracketed(client.Local)+"/slof/")
 	case arch == iana.INTEL_X86PC:
 		return overTFTP(client, ipxe.LoaderBIOS)
 	case arch == iana.EFI_X86_64, arch == iana.EFI_BC:
@@ -185,8 +188,10 @@ func clientOf(p *dhcpv4.DHCPv4, local netip.Addr) (Client, bool) {
 		slices.Reverse(c.UUID[4:6])
 		slices.Reverse(c.UUID[6:8])
 	}
-	// The firmware of KVM on IBM Z and of Power sends an architecture without a class.
-	return c, c.PXE || c.HTTP || c.IPXE || len(archs) > 0
+	// SLOF says neither class nor architecture; nobody else asks the server for one.
+	c.SLOF = vendor == "" && len(archs) == 0 && p.ParameterRequestList().Has(dhcpv4.OptionClientSystemArchitectureType)
+	// The firmware of KVM on IBM Z sends an architecture without a class.
+	return c, c.PXE || c.HTTP || c.IPXE || c.SLOF || len(archs) > 0
 }
 
 // archOfClass reads the number in "PXEClient:Arch:00007:UNDI:003000".

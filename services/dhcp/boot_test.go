@@ -50,6 +50,7 @@ func TestChain(t *testing.T) {
 		"petitboot":           {pxe(14), "pxelinux.0", "PXEClient"},
 		"IBM Z":               {onlyArch(31), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
 		"IBM Z, extended":     {onlyArch(32), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
+		"SLOF":                {[]dhcpv4.Modifier{dhcpv4.WithRequestedOptions(dhcpv4.OptionBootfileName, dhcpv4.OptionClientSystemArchitectureType)}, "boot/at/10.7.0.2/slof/", ""},
 		"RISC-V":              {pxe(27), "", ""},
 		"iPXE BIOS":           {ipxeROM(iana.INTEL_X86PC), script, "PXEClient"},
 		"iPXE UEFI":           {ipxeROM(iana.EFI_X86_64), script, "PXEClient"},

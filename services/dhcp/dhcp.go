@@ -79,6 +79,7 @@ type Client struct {
 	PXE   bool       // firmware or loader that wants a file to boot and says so in its vendor class
 	HTTP  bool       // UEFI HTTP boot
 	IPXE  bool       // user class iPXE
+	SLOF  bool       // firmware of Power guests
 	Local netip.Addr // the server's address that this client can reach
 }
 

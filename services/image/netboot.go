@@ -24,11 +24,11 @@ import (
 //
 //	grub/grub.cfg                                       GRUB asks for its own below
 //	boot/at/ADDRESS/CPU/grub.cfg-01-MAC                 CPU as GRUB names it
-//	boot/at/ADDRESS/CPU/pxelinux.cfg/01-MAC             petitboot, SLOF, PXELINUX; without boot/at/… for Power
+//	boot/at/ADDRESS/CPU/pxelinux.cfg/01-MAC             petitboot, PXELINUX; CPU is slof for SLOF; without boot/at/… for Power
 //	boot/at/ADDRESS/s390x/01-MAC.ins                    the firmware of IBM Z
 //	boot/at/ADDRESS/images/UID/SUM/CPU/VERSION/FILE     initrd.img, initrd.addrsize, generic.prm of an InfraEnv
 //	boot/at/ADDRESS/z/UID/HOST.prm, HOST.ins            what `slipway image parm` noted for a host of IBM Z
-//	boot/os/CPU/VERSION/kernel, boot/os/CPU/VERSION/rootfs
+//	boot/os/CPU/VERSION/kernel, …/rootfs, …/kernel.slof
 //	boot/z/VERSION                                      that rootfs of IBM Z, by a name that fits on a card
 //
 // SUM identifies the configuration that the initrd carries: it keeps two generations apart in one boot, and nobody can
@@ -117,7 +117,7 @@ func (s *Service) openConfiguration(ctx context.Context, name string, at netip.A
 	var as format
 	var mac string
 	for prefix, candidate := range map[string]format{
-		"grub.cfg-01-": s.grub(at), "pxelinux.cfg/01-": s.pxelinux(at, name), "01-": s.ins(at, name),
+		"grub.cfg-01-": s.grub(at), "pxelinux.cfg/01-": s.pxelinux(at, name, parts[0]), "01-": s.ins(at, name),
 	} {
 		if rest, ok := strings.CutPrefix(file, prefix); ok {
 			as, mac = candidate, rest
@@ -138,7 +138,7 @@ func (s *Service) openConfiguration(ctx context.Context, name string, at netip.A
 
 // loaderCPU takes GRUB's name of a processor.
 func loaderCPU(name string) string {
-	if name == "powerpc" {
+	if name == "powerpc" || name == slof {
 		return "ppc64le"
 	}
 	return name
@@ -153,12 +153,17 @@ func (s *Service) grub(at netip.Addr) format {
 	}
 }
 
-func (s *Service) pxelinux(at netip.Addr, name string) format {
+func (s *Service) pxelinux(at netip.Addr, name, cpu string) format {
 	return format{
-		discover: ipxe.Discovery.PXELINUX,
-		local:    func() (string, error) { return ipxe.PXELINUXLocalDisk(), nil },
-		wait:     func(message string) (string, error) { return ipxe.PXELINUXWait(message, comeBack, "/"+name) },
-		paths:    s.paths(at),
+		discover: func(d ipxe.Discovery) (string, error) {
+			if cpu == slof {
+				d.Kernel = path.Join(path.Dir(d.Kernel), slofKernel)
+			}
+			return d.PXELINUX()
+		},
+		local: func() (string, error) { return ipxe.PXELINUXLocalDisk(), nil },
+		wait:  func(message string) (string, error) { return ipxe.PXELINUXWait(message, comeBack, "/"+name) },
+		paths: s.paths(at),
 	}
 }
 
@@ -195,6 +200,9 @@ func (s *Service) openOS(ctx context.Context, name, architecture, version, file 
 	image, ok := s.OS(version, architecture)
 	if !ok || version == "" {
 		return nil, noFile(name)
+	}
+	if file == slofKernel && architecture == "ppc64le" {
+		return openPowerKernel(ctx, image.Kernel)
 	}
 	artifact := map[string]*Artifact{"kernel": image.Kernel, "rootfs": image.Rootfs}[file]
 	if artifact == nil {

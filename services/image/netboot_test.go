@@ -66,6 +66,7 @@ func TestBootFiles(t *testing.T) {
 		"Power GRUB":                  {file: "boot/at/10.7.0.2/powerpc/grub.cfg-01-" + mac, architecture: "ppc64le", want: []string{"/boot/os/ppc64le/12.1/kernel", "console=hvc0"}},
 		"petitboot":                   {file: "pxelinux.cfg/01-52-54-00-00-00-01", architecture: "ppc64le", want: []string{"KERNEL /boot/os/ppc64le/12.1/kernel", "APPEND random"}},
 		"petitboot by prefix":         {file: "boot/at/10.7.0.2/ppc64le/pxelinux.cfg/01-52-54-00-00-00-01", architecture: "ppc64le", want: []string{"KERNEL /boot/os/ppc64le/12.1/kernel"}},
+		"SLOF":                        {file: "boot/at/10.7.0.2/slof/pxelinux.cfg/01-52-54-00-00-00-01", architecture: "ppc64le", want: []string{"KERNEL /boot/os/ppc64le/12.1/kernel.slof"}},
 		"IBM Z":                       {file: "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", architecture: "s390x", want: []string{"boot/os/s390x/12.1/kernel 0x00000000", "/generic.prm 0x00010480"}},
 		"no OS of that kind":          {file: "boot/at/10.7.0.2/arm64/grub.cfg-01-" + mac, want: []string{"echo 'this machine cannot boot: there is no OS image for aarch64'", "sleep 3"}},
 		"waits":                       {file: "boot/at/10.7.0.2/x86_64/grub.cfg-01-" + mac, decision: func(*world) Decision { return Decision{} }, want: []string{"echo 'There is no InfraEnv", "sleep 3"}},

@@ -97,5 +97,7 @@ tools: ## Build the registries and clients of others that tests and benchmarks r
 
 e2e: packages build ## The main job on a virtual site, with faults
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
+	loaders=$$(go run ./assets/loaders/build) && foreign=$$(go run ./assets/foreign/build) && \
+	SLIPWAY_E2E_LOADERS="$$loaders" SLIPWAY_E2E_OS_IMAGES="$$foreign" \
 	SLIPWAY_E2E_BIN=$(CURDIR)/bin SLIPWAY_E2E_RELEASE="$$release" SLIPWAY_E2E_OS="$$os" \
 	go test -tags e2e -timeout 60m -count 1 -p 2 -v ./test/e2e/...

@@ -44,7 +44,7 @@ var homes = map[string][]string{
 	"github.com/insomniacslk/dhcp":           {"services/dhcp", "assets/os/firstboot"}, // a server and a client
 	"github.com/mdlayher/ndp":                {"services/dhcp"},
 	"github.com/miekg/dns":                   {"services/dns"},
-	"golang.org/x/crypto/bcrypt":             {"mirror/registry"},
+	"golang.org/x/crypto/bcrypt":             {"mirror/registry", "test/bench/mirror"},
 	"github.com/ProtonMail/go-crypto":        {"mirror/signature"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},

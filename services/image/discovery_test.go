@@ -3,10 +3,12 @@ package image
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +89,46 @@ func TestDiscoveryISO(t *testing.T) {
 	}
 	if w.rendered != 2 { // once per address
 		t.Errorf("rendered %d times", w.rendered)
+	}
+}
+
+// Over a connection the kernel sends the long stretches of the base: every range is still that of the whole.
+func TestDiscoveryISOOverTCP(t *testing.T) {
+	w := newWorld(t)
+	w.service.overlays.network = func(context.Context, *v1beta1.InfraEnv) ([]byte, error) {
+		return Archive([]File{{Name: "etc/network", Mode: RegularFile | 0o600, Content: []byte("static")}}), nil
+	}
+	server := httptest.NewServer(w.service)
+	defer server.Close()
+	get := func(header string) []byte {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+fullPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header != "" {
+			request.Header.Set("Range", header)
+		}
+		response, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		return body(t, response)
+	}
+	whole := get("")
+	if archives, _ := embeddedIn(t, whole); !bytes.Contains(archives, []byte("static")) || !bytes.Contains(archives, []byte("config.ign")) {
+		t.Errorf("embedded: %q", archives)
+	}
+	random := rand.New(rand.NewPCG(7, 8))
+	for range 200 {
+		from := random.IntN(len(whole))
+		to := from + random.IntN(len(whole)-from)
+		if got := get(fmt.Sprintf("bytes=%d-%d", from, to)); !bytes.Equal(got, whole[from:to+1]) {
+			t.Fatalf("range %d-%d: %d bytes", from, to, len(got))
+		}
+	}
+	if got := get("bytes=0-9,157696-157705"); bytes.Count(got, []byte("Content-Range: bytes ")) != 2 || !bytes.Contains(got, whole[157696:157706]) {
+		t.Errorf("two ranges: %q", got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/slipway-io/slipway/services/atomicfile"
 	"github.com/slipway-io/slipway/services/image/iso"
@@ -18,8 +19,10 @@ import (
 
 const (
 	storedISO = "live.iso"
-	// unfinished is how directories are named that are not whole yet.
-	unfinished = ".part-"
+	// How directories are named that are not whole yet: pulls go on in theirs, imports begin anew.
+	unfinished, importing = ".part-", ".import-"
+	// abandoned is how long nothing was written to an import that was killed.
+	abandoned = time.Hour
 )
 
 // Identity is how an OS image is asked for. What is empty is read from the ISO.
@@ -76,7 +79,10 @@ func (s *Store) importFile(ctx context.Context, from *os.File, who Identity, pro
 	if _, who, err = recognise(from, info.Size(), who); err != nil {
 		return "", who, err
 	}
-	part, err := os.MkdirTemp(s.dir, unfinished)
+	if err := s.sweep(); err != nil {
+		return "", who, err
+	}
+	part, err := os.MkdirTemp(s.dir, importing)
 	if err != nil {
 		return "", who, err
 	}
@@ -103,6 +109,22 @@ func (s *Store) importFile(ctx context.Context, from *os.File, who Identity, pro
 		return "", who, err
 	}
 	return s.finish(ctx, part, who, "")
+}
+
+// sweep removes what imports have left that were killed.
+func (s *Store) sweep() error {
+	left, err := filepath.Glob(filepath.Join(s.dir, importing+"*", storedISO))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > abandoned {
+			if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // finish checks the ISO in a directory, describes it and gives the directory its name. A digest that is not empty has to be the ISO's.

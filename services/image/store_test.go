@@ -29,6 +29,16 @@ func TestImport(t *testing.T) {
 	if _, _, err := store.Import(t.Context(), path, Identity{}, nil); err == nil || !strings.Contains(err.Error(), "say which one") {
 		t.Errorf("a kernel without a beginning: %v", err)
 	}
+	killed := filepath.Join(store.dir, importing+"1")
+	if err := os.MkdirAll(killed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(killed, storedISO), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(killed, storedISO), time.Time{}, time.Now().Add(-2*abandoned)); err != nil {
+		t.Fatal(err)
+	}
 	var done, total int64
 	dir, who, err := store.Import(t.Context(), path, Identity{CPUArchitecture: "amd64", OpenShiftVersion: "4.14"}, func(d, of int64) { done, total = d, of })
 	if err != nil || who != (Identity{"37.20230306.dev.0", "4.14", "x86_64"}) || done != total || done != 1<<20 {

@@ -183,7 +183,7 @@ func (b *builder) initFiles(ctx context.Context, tree string) error {
 	if err := b.run(ctx, "install", "-m", "0755", b.recipe("initramfs/init"), filepath.Join(tree, "init")); err != nil {
 		return err
 	}
-	for _, name := range []string{"common.sh", "live.sh", "installed.sh", "network.sh", "dhcp-event", "in-sysroot", "kargs-helper"} {
+	for _, name := range []string{"common.sh", "live.sh", "installed.sh", "network.sh", "static.sh", "dhcp-event", "in-sysroot", "kargs-helper"} {
 		if err := b.run(ctx, "install", "-m", "0755", b.recipe("initramfs/"+name), filepath.Join(tree, "usr/lib/slipway", name)); err != nil {
 			return err
 		}

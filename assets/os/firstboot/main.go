@@ -1,5 +1,6 @@
 // Command firstboot is what the machine OS's initramfs needs beyond busybox and ignition: it fetches the root file
-// system of a live boot, asks for IPv6 addresses, and prepares a configuration for a second attempt of Ignition.
+// system of a live boot, asks for IPv6 addresses, reads the keyfiles of static networking, and prepares a configuration
+// for a second attempt of Ignition.
 package main
 
 import (
@@ -13,7 +14,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: firstboot rootfs -url URL -sha256 HEX -out FILE | firstboot dhcp6 PORT | firstboot overwrite CONFIG"
+const usage = "usage: firstboot rootfs -url URL -sha256 HEX -out FILE | firstboot dhcp6 PORT | firstboot network DIR | firstboot overwrite CONFIG"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -51,6 +52,11 @@ func run(ctx context.Context, args []string) error {
 			return errors.New(usage)
 		}
 		return overwriteFile(args[1])
+	case "network":
+		if len(args) != 2 {
+			return errors.New(usage)
+		}
+		return network(os.Stdout, args[1], "/sys")
 	}
 	return errors.New(usage)
 }

@@ -97,6 +97,10 @@ before_ignition() {
     else
         log "the boot partition has no ignition/config.ign"
     fi
+    if [ -e /boot/coreos-firstboot-network ]; then
+        mkdir -p "$keyfiles"
+        cp /boot/coreos-firstboot-network/*.nmconnection "$keyfiles" || fail "read /boot/coreos-firstboot-network"
+    fi
 }
 
 # Ignition refuses to write over files unless told to, so a second attempt has to know that it is one.
@@ -112,6 +116,7 @@ again() {
 after_ignition() {
     rm -f /usr/lib/ignition/user.ign /sysroot/var/lib/slipway-firstboot
     sync
+    rm -rf /boot/coreos-firstboot-network
     rm -f /boot/ignition/config.ign /boot/ignition.firstboot
     rmdir /boot/ignition 2>/dev/null
     sync

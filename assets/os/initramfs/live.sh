@@ -3,8 +3,10 @@
 mount_sysroot() {
     modprobe -a loop squashfs overlay
     load_all_drivers
+    choose_network
     if [ -n "$url" ]; then
         network_up
+        static_fallback /run/live/rootfs.img
     else
         mount_medium
         url=file:///run/medium/images/pxeboot/rootfs.img

@@ -8,8 +8,10 @@ network_up() {
     load_all_drivers
     modprobe -a -q af_packet ipv6 2>/dev/null
     ip link set lo up
+    is_static && static_up
     tries=0
     until ports_up; do
+        is_static && break
         tries=$((tries + 1))
         [ $((tries % 50)) -eq 0 ] && err "no network port has a link"
         load_all_drivers
@@ -34,18 +36,30 @@ ports_up() {
     some=1
     for path in /sys/class/net/*; do
         port=${path##*/}
-        [ -e "$path/device" ] && [ "$(cat "$path/type")" = 1 ] || continue
+        [ -e "$path/device" ] && [ "$(cat "$path/type")" = 1 ] && [ ! -e "/run/net/$port.claimed" ] || continue
         [ "$(cat "$path/operstate")" = down ] && [ "$(cat "$path/carrier" 2>/dev/null)" = "" ] && ip link set "$port" up
         [ "$(cat "$path/carrier" 2>/dev/null)" = 1 ] || continue
         some=0
         [ -e "/run/net/$port.pid" ] && continue
         log "network port $port ($(cat "$path/address"), driver $(basename "$(readlink "$path/device/driver")"))"
-        udhcpc -i "$port" -f -t 5 -T 2 -A 5 -s /usr/lib/slipway/dhcp-event >/dev/null 2>&1 </dev/null &
-        echo $! >"/run/net/$port.pid"
-        (exec firstboot dhcp6 "$port" >/dev/kmsg 2>&1 </dev/null) &
-        echo $! >"/run/net/$port.dhcp6.pid"
+        dhcp_on "$port"
+        dhcp6_on "$port"
     done
     return $some
+}
+
+# dhcp_on starts a DHCP client on a device that has none.
+dhcp_on() {
+    [ -e "/run/net/$1.pid" ] && return
+    udhcpc -i "$1" -f -t 5 -T 2 -A 5 -s /usr/lib/slipway/dhcp-event >/dev/null 2>&1 </dev/null &
+    echo $! >"/run/net/$1.pid"
+}
+
+# dhcp6_on does the same for IPv6, where a router asks for it.
+dhcp6_on() {
+    [ -e "/run/net/$1.dhcp6.pid" ] && return
+    (exec firstboot dhcp6 "$1" >/dev/kmsg 2>&1 </dev/null) &
+    echo $! >"/run/net/$1.dhcp6.pid"
 }
 
 # has_address: one that is not still being checked for duplicates.
@@ -56,6 +70,7 @@ network_down() {
     for pid in /run/net/*.pid; do
         [ -e "$pid" ] && kill "$(cat "$pid")" 2>/dev/null
     done
+    static_down
     # Down, because udev does not rename a port that is up.
     for path in /sys/class/net/*; do
         [ -e "$path/device" ] || continue

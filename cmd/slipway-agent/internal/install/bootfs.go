@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// placeIgnition writes the host's config into the boot file system, which the kernel sees only through a loop device
+// placeConfig writes the host's config and network into the boot file system, which the kernel sees only through a loop device
 // as long as the disk's head with the partition table is missing.
-func placeIgnition(d *device, boot partition, config []byte) (err error) {
+func placeConfig(d *device, boot partition, job Job) (err error) {
 	loop, err := attach(d.file, boot)
 	if err != nil {
 		return err
@@ -33,29 +33,43 @@ func placeIgnition(d *device, boot partition, config []byte) (err error) {
 			err = errors.Join(err, fmt.Errorf("unmount boot file system: %w", unmountErr))
 		}
 	}()
-	return writeConfig(dir, config)
+	return writeConfig(dir, job)
 }
 
+// networkDir on the boot partition is where CoreOS's first boot takes keyfiles from.
+const networkDir = "coreos-firstboot-network"
+
 // writeConfig leaves what GRUB and the initramfs look for on the first boot.
-func writeConfig(boot string, config []byte) error {
+func writeConfig(boot string, job Job) error {
 	root, err := os.OpenRoot(boot)
 	if err != nil {
 		return fmt.Errorf("open boot file system: %w", err)
 	}
 	defer root.Close()
-	if err := root.Mkdir("ignition", 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make ignition directory: %w", err)
+	dirs := []string{"ignition"}
+	if len(job.Network) > 0 {
+		dirs = append(dirs, networkDir)
+	}
+	for _, dir := range dirs {
+		if err := root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make directory %s: %w", dir, err)
+		}
+	}
+	for name, content := range job.Network {
+		if err := writeFile(root, networkDir+"/"+name, content, 0o600); err != nil {
+			return fmt.Errorf("write keyfile %s: %w", name, err)
+		}
 	}
 	for _, file := range []struct {
 		name    string
 		content []byte
 		mode    os.FileMode
-	}{{"ignition/config.ign", config, 0o600}, {"ignition.firstboot", nil, 0o644}} {
+	}{{"ignition/config.ign", job.Ignition, 0o600}, {"ignition.firstboot", nil, 0o644}} {
 		if err := writeFile(root, file.name, file.content, file.mode); err != nil {
 			return fmt.Errorf("write %s: %w", file.name, err)
 		}
 	}
-	for _, dir := range []string{"ignition", "."} {
+	for _, dir := range append(dirs, ".") {
 		handle, err := root.Open(dir)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", dir, err)

@@ -28,7 +28,9 @@ type Job struct {
 	Image  Image
 	// Ignition is the host's config; nil leaves the image as it is.
 	Ignition []byte
-	HTTP     *http.Client
+	// Network are NetworkManager keyfiles by name, which the installed system starts with. They go where Ignition goes.
+	Network map[string][]byte
+	HTTP    *http.Client
 	// Percent is told how far the writing is, from 0 to 100.
 	Percent func(int)
 	// Note gets lines for people.
@@ -66,7 +68,7 @@ func Run(ctx context.Context, job Job) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := placeIgnition(disk, boot, job.Ignition); err != nil {
+		if err := placeConfig(disk, boot, job); err != nil {
 			return err
 		}
 	}

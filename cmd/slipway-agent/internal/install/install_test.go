@@ -163,6 +163,7 @@ func TestRunPlacesIgnition(t *testing.T) {
 	device := disk(t, 20<<20)
 	j := job(t, device, raw, packed, serve(packed))
 	j.Ignition = []byte(`{"ignition":{"version":"3.4.0"}}`)
+	j.Network = map[string][]byte{"bond0.nmconnection": []byte("[connection]\nid=bond0\n")}
 	if err := Run(t.Context(), j); err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +180,10 @@ func TestRunPlacesIgnition(t *testing.T) {
 		"stat /ignition/config.ign": "Mode:  0600",
 		"stat /ignition":            "Mode:  0700",
 		"stat /ignition.firstboot":  "Type: regular",
+
+		"cat /coreos-firstboot-network/bond0.nmconnection":  string(j.Network["bond0.nmconnection"]),
+		"stat /coreos-firstboot-network/bond0.nmconnection": "Mode:  0600",
+		"stat /coreos-firstboot-network":                    "Mode:  0700",
 	} {
 		out, err := exec.CommandContext(t.Context(), "debugfs", "-R", command, boot).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {

@@ -85,7 +85,7 @@ func TestInterfacesAndRoutes(t *testing.T) {
 		"sys/class/net/eth0/speed": "-1", "sys/class/net/lo/address": "00:00:00:00:00:00", "sys/class/net/br0/address": "52:54:00:00:00:02",
 		"sys/class/net/eth1/address": "52:54:00:00:00:0b", "sys/class/net/eth1/device/vendor": "0x8086", "sys/class/net/eth1/speed": "25000",
 		"sys/class/net/eth1/bonding_slave/perm_hwaddr": "52:54:00:00:00:03", "sys/class/net/bond0/bonding/mode": "x",
-		"sys/class/net/bond0/address": "52:54:00:00:00:0b", "proc/net/vlan/eth0.7": "", "sys/class/net/eth0.7/address": "52:54:00:aa:00:01",
+		"sys/class/net/bond0/address": "52:54:00:00:00:0b", "proc/net/vlan/eth0.7": "", "sys/class/net/br-ex/bridge/bridge_id": "8000", "sys/class/net/br-ex/address": "52:54:00:00:00:0c", "sys/class/net/eth0.7/address": "52:54:00:aa:00:01",
 		"proc/net/route": "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n" +
 			"eth0\t00000000\t0107000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\neth0\t0007000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\nbroken\n",
 		"proc/net/ipv6_route": "00000000000000000000000000000000 00 00000000000000000000000000000000 00 20010db8000000000000000000000001 00000400 1 0 00000003 eth0\n" +
@@ -105,7 +105,7 @@ func TestInterfacesAndRoutes(t *testing.T) {
 		}
 	}
 	want := []string{
-		"bond0 bond 52:54:00:00:00:0b", "eth0 physical 52:54:00:aa:00:01", "eth0.7 vlan 52:54:00:aa:00:01", "eth1 physical 52:54:00:00:00:03",
+		"bond0 bond 52:54:00:00:00:0b", "br-ex bridge 52:54:00:00:00:0c", "eth0 physical 52:54:00:aa:00:01", "eth0.7 vlan 52:54:00:aa:00:01", "eth1 physical 52:54:00:00:00:03",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -13,7 +13,7 @@ import (
 
 type addressFunc func(name string) (v4, v6 []string, mtu int, flags []string)
 
-// interfaces are the machine's own and those made of them (bonds, VLANs); the kernel's other inventions are left out.
+// interfaces are the machine's own and those made of them (bonds, VLANs, bridges); the kernel's other inventions are left out.
 func interfaces(root machine.Root, addresses addressFunc) []wire.Interface {
 	found := []wire.Interface{}
 	for _, name := range root.Names("sys/class/net") {
@@ -25,6 +25,8 @@ func interfaces(root machine.Root, addresses addressFunc) []wire.Interface {
 			kind = "bond"
 		case root.Exists("proc/net/vlan", name):
 			kind = "vlan"
+		case root.Exists("sys/class/net", name, "bridge"):
+			kind = "bridge"
 		default:
 			continue
 		}

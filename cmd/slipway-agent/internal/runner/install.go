@@ -77,6 +77,10 @@ func (r *Runner) ignition(ctx context.Context) ([]byte, error) {
 // write reports percents beside the writing, which must not wait for the service.
 func (r *Runner) write(ctx context.Context, request wire.InstallRequest, config []byte) error {
 	const step = 5
+	network, err := keyfiles(r.Root)
+	if err != nil {
+		return err
+	}
 	percents := make(chan int, 1)
 	var reporting sync.WaitGroup
 	reporting.Go(func() {
@@ -85,8 +89,8 @@ func (r *Runner) write(ctx context.Context, request wire.InstallRequest, config 
 		}
 	})
 	next := step
-	err := install.Run(ctx, install.Job{
-		Device: r.Root.Path(request.BootDevice), Ignition: config, HTTP: r.Client.HTTP(), Note: r.say,
+	err = install.Run(ctx, install.Job{
+		Device: r.Root.Path(request.BootDevice), Ignition: config, Network: network, HTTP: r.Client.HTTP(), Note: r.say,
 		Image: install.Image{
 			URL: request.ImageURL, SHA256: request.ImageSHA256, CompressedSHA256: request.ImageCompressedSHA256,
 			Size: request.ImageSize, CompressedSize: request.ImageCompressedSize,

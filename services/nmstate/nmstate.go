@@ -58,7 +58,8 @@ func (f *faults) add(path, format string, args ...any) {
 func (f *faults) err() error { return errors.Join(f.list...) }
 
 // Keyfiles are the files of the host's /etc/NetworkManager/system-connections by name. Ports are named in them by their
-// MAC address, except in a bond's primary and active_slave, which hold the name that the configuration has.
+// MAC address. A bond's primary and active_slave hold the name that the configuration has, and the section user has
+// slipway.primary and slipway.active_slave with the MAC address of that port.
 func Keyfiles(host Host) (map[string][]byte, error) {
 	found := &faults{}
 	ports := host.ports(found)

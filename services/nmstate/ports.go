@@ -52,7 +52,7 @@ func (d *device) bond(o *object) {
 	}
 	o.done()
 	for i, option := range d.options {
-		if option.key != "primary" && option.key != "active_slave" {
+		if !namesPort(option.key) {
 			continue
 		}
 		if !slices.ContainsFunc(d.ports, func(p port) bool { return p.name == d.options[i].value }) {
@@ -60,6 +60,8 @@ func (d *device) bond(o *object) {
 		}
 	}
 }
+
+func namesPort(option string) bool { return option == "primary" || option == "active_slave" }
 
 // scalar is an option's value as the kernel writes it.
 func (o *object) scalar(key string) (string, bool) {

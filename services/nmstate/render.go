@@ -40,6 +40,10 @@ func (p *plan) render(ports map[string]string) map[string][]byte {
 	host := strings.Join(slices.Sorted(maps.Values(ports)), " ")
 	id := func(name string) string { return uuid.NewSHA1(profiles, []byte(host+" "+name)).String() }
 	files := map[string][]byte{}
+	hardware := map[string]string{}
+	for _, d := range p.devices {
+		hardware[d.name] = d.hardware
+	}
 	for _, d := range p.devices {
 		w := &renderer{}
 		d.connection(w, id(d.name))
@@ -48,6 +52,7 @@ func (p *plan) render(ports map[string]string) map[string][]byte {
 			p.family(w, d, d.v4, true)
 			p.family(w, d, d.v6, false)
 		}
+		d.chosen(w, hardware)
 		files[d.name+Suffix] = w.Bytes()
 	}
 	return files
@@ -127,6 +132,25 @@ func (d *device) wired(w *renderer) {
 func (d *device) settings(w *renderer, all []setting) {
 	for _, s := range all {
 		w.set(s.key, s.value)
+	}
+}
+
+// chosen has the MAC addresses of the ports that a bond names: their names are other ones on every kind of machine, and
+// before udev has renamed them.
+func (d *device) chosen(w *renderer, hardware map[string]string) {
+	if d.kind != bond {
+		return
+	}
+	open := false
+	for _, option := range d.options {
+		if !namesPort(option.key) || hardware[option.value] == "" {
+			continue
+		}
+		if !open {
+			w.section("user")
+			open = true
+		}
+		w.set("slipway."+option.key, strings.ToUpper(hardware[option.value]))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // errNoPort says that none of the machine's ports is in the keyfiles: perhaps its driver is not ready yet.
 var errNoPort = errors.New("no network port of this machine is in the keyfiles")
 
-// network writes the shell commands that bring up what the keyfiles in dir describe. Apart from ip they call functions
-// of the initramfs: claim PORT, made DEVICE, dhcp DEVICE.
+// network writes the shell commands that bring up what the keyfiles in dir describe. Apart from ip, by
+// its path because the one of busybox knows no bonds, they call functions of the initramfs: claim PORT, made DEVICE, dhcp DEVICE.
 func network(w io.Writer, dir, sys string) error {
 	files, err := readKeyfiles(dir)
 	if err != nil {
@@ -39,13 +39,14 @@ type link struct {
 // planner collects commands.
 type planner struct {
 	links    []*link
+	ports    map[string]string // names by MAC address
 	names    map[string]string // by the connection's identifier and by name
 	commands []string
 }
 
 // plan turns keyfiles into commands; ports are the machine's, by MAC address.
 func plan(files []keyfile, ports map[string]string) ([]string, error) {
-	p := &planner{names: map[string]string{}}
+	p := &planner{ports: ports, names: map[string]string{}}
 	present := map[string]bool{}
 	for _, name := range ports {
 		present[name] = true
@@ -74,7 +75,7 @@ func plan(files []keyfile, ports map[string]string) ([]string, error) {
 	p.create()
 	p.join()
 	for _, l := range p.links {
-		p.run("ip", "link", "set", l.name, "up")
+		p.run("/usr/bin/ip", "link", "set", l.name, "up")
 	}
 	for _, l := range p.links {
 		if l.controller == "" {
@@ -122,7 +123,7 @@ func (p *planner) create() {
 			p.bond(l)
 		case "bridge":
 			p.call("made", l.name)
-			p.run("ip", "link", "add", "name", l.name, "type", "bridge")
+			p.run("/usr/bin/ip", "link", "add", "name", l.name, "type", "bridge")
 		default:
 			continue
 		}
@@ -139,7 +140,7 @@ func (p *planner) create() {
 			done[l.name], more = true, true
 			order = append(order, l)
 			p.call("made", l.name)
-			p.run("ip", "link", "add", "link", l.parent, "name", l.name, "type", "vlan", "id", l.get("vlan", "id"))
+			p.run("/usr/bin/ip", "link", "add", "link", l.parent, "name", l.name, "type", "vlan", "id", l.get("vlan", "id"))
 			p.hardware(l)
 		}
 	}
@@ -151,7 +152,7 @@ var laterOptions = []string{"mode", "active_slave"}
 
 func (p *planner) bond(l *link) {
 	p.call("made", l.name)
-	base := []string{"ip", "link", "add", "name", l.name, "type", "bond", "mode", l.get("bond", "mode")}
+	base := []string{"/usr/bin/ip", "link", "add", "name", l.name, "type", "bond", "mode", l.get("bond", "mode")}
 	if l.get("bond", "miimon", "arp_interval") == "" {
 		base = append(base, "miimon", "100") // as NetworkManager does it
 	}
@@ -163,19 +164,25 @@ func (p *planner) bond(l *link) {
 		}
 	}
 	slices.Sort(keys)
+	if mac := l.get("user", "slipway.primary"); mac != "" {
+		l.keyfile["bond"]["primary"] = p.ports[strings.ToLower(mac)]
+	}
 	// One by one: the bond is there without those that this kernel does not take.
 	for _, key := range keys {
-		p.run("ip", "link", "set", l.name, "type", "bond", key, l.keyfile["bond"][key])
+		if l.keyfile["bond"][key] == "" {
+			continue
+		}
+		p.run("/usr/bin/ip", "link", "set", l.name, "type", "bond", key, l.keyfile["bond"][key])
 	}
 }
 
 // hardware sets MAC address and MTU.
 func (p *planner) hardware(l *link) {
 	if mac := l.get("ethernet", "cloned-mac-address"); mac != "" {
-		p.run("ip", "link", "set", l.name, "address", mac)
+		p.run("/usr/bin/ip", "link", "set", l.name, "address", mac)
 	}
 	if mtu := l.get("ethernet", "mtu"); mtu != "" {
-		p.run("ip", "link", "set", l.name, "mtu", mtu)
+		p.run("/usr/bin/ip", "link", "set", l.name, "mtu", mtu)
 	}
 }
 
@@ -183,8 +190,8 @@ func (p *planner) hardware(l *link) {
 func (p *planner) join() {
 	for _, l := range p.links {
 		if l.controller != "" {
-			p.run("ip", "link", "set", l.name, "down")
-			p.run("ip", "link", "set", l.name, "master", l.controller)
+			p.run("/usr/bin/ip", "link", "set", l.name, "down")
+			p.run("/usr/bin/ip", "link", "set", l.name, "master", l.controller)
 		}
 	}
 }
@@ -200,17 +207,17 @@ func (p *planner) family(l *link, section string) {
 	}
 	for _, address := range l.numbered(section, "address") {
 		address, gateway, _ := strings.Cut(address, ",")
-		words := []string{"ip", "address", "replace", address, "dev", l.name}
+		words := []string{"/usr/bin/ip", "address", "replace", address, "dev", l.name}
 		if v6 {
 			words = append(words, "nodad")
 		}
 		p.run(words...)
 		if gateway != "" {
-			p.run("ip", "route", "replace", "default", "via", gateway, "dev", l.name)
+			p.run("/usr/bin/ip", "route", "replace", "default", "via", gateway, "dev", l.name)
 		}
 	}
 	if gateway := l.get(section, "gateway"); gateway != "" {
-		p.run("ip", "route", "replace", "default", "via", gateway, "dev", l.name)
+		p.run("/usr/bin/ip", "route", "replace", "default", "via", gateway, "dev", l.name)
 	}
 	if method == "auto" && !v6 {
 		p.call("dhcp", l.name)
@@ -232,7 +239,7 @@ func (p *planner) routes(l *link) {
 	for _, section := range []string{"ipv4", "ipv6"} {
 		for i, text := range l.numbered(section, "route") {
 			parts := strings.Split(text, ",")
-			words := []string{"ip", "route", "replace", parts[0]}
+			words := []string{"/usr/bin/ip", "route", "replace", parts[0]}
 			if len(parts) > 1 && parts[1] != "" && parts[1] != "0.0.0.0" && parts[1] != "::" {
 				words = append(words, "via", parts[1])
 			}

@@ -35,8 +35,7 @@ made() { echo "$1" >>/run/net/made; }
 nameserver() { grep -qs "^nameserver $1\$" /etc/resolv.conf || echo "nameserver $1" >>/etc/resolv.conf; }
 silent6() { echo 0 >"/proc/sys/net/ipv6/conf/$1/accept_ra" 2>/dev/null; }
 dhcp() { dhcp_on "$1"; }
-# Router advertisements are what the kernel does by itself.
-dhcp6() { :; }
+dhcp6() { dhcp6_on "$1"; }
 
 # static_fallback FILE: when nothing of the file has come after some time, the address that firmware had may still lead
 # to the server: DHCP goes on beside the static addresses, untagged.

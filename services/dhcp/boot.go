@@ -188,8 +188,8 @@ func clientOf(p *dhcpv4.DHCPv4, local netip.Addr) (Client, bool) {
 		slices.Reverse(c.UUID[4:6])
 		slices.Reverse(c.UUID[6:8])
 	}
-	// SLOF says neither class nor architecture; nobody else asks the server for one.
-	c.SLOF = vendor == "" && len(archs) == 0 && p.ParameterRequestList().Has(dhcpv4.OptionClientSystemArchitectureType)
+	// SLOF says no class, and nobody else asks the server for an architecture.
+	c.SLOF = vendor == "" && (len(archs) == 0 || c.Arch == archPowerOpenFirmware) && p.ParameterRequestList().Has(dhcpv4.OptionClientSystemArchitectureType)
 	// The firmware of KVM on IBM Z sends an architecture without a class.
 	return c, c.PXE || c.HTTP || c.IPXE || c.SLOF || len(archs) > 0
 }

@@ -38,25 +38,26 @@ func TestChain(t *testing.T) {
 		mods        []dhcpv4.Modifier
 		file, class string
 	}{
-		"not booting":         {nil, "", ""},
-		"BIOS":                {pxe(iana.INTEL_X86PC), "undionly.kpxe", "PXEClient"},
-		"UEFI, 7":             {pxe(iana.EFI_X86_64), "snponly.efi", "PXEClient"},
-		"UEFI, 9":             {pxe(iana.EFI_BC), "snponly.efi", "PXEClient"},
-		"UEFI HTTP":           {pxe(iana.EFI_X86_64_HTTP), "http://10.7.0.2:8080/loaders/snponly.efi", "HTTPClient"},
-		"UEFI 32 bit":         {pxe(iana.EFI_IA32), "", ""},
-		"arm64":               {pxe(iana.EFI_ARM64), "grubaa64.efi", "PXEClient"},
-		"arm64 HTTP":          {pxe(iana.EFI_ARM64_HTTP), "http://10.7.0.2:8080/loaders/grubaa64.efi", "HTTPClient"},
-		"Open Firmware":       {pxe(12), "core.elf", "PXEClient"},
-		"petitboot":           {pxe(14), "pxelinux.0", "PXEClient"},
-		"IBM Z":               {onlyArch(31), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
-		"IBM Z, extended":     {onlyArch(32), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
-		"SLOF":                {[]dhcpv4.Modifier{dhcpv4.WithRequestedOptions(dhcpv4.OptionBootfileName, dhcpv4.OptionClientSystemArchitectureType)}, "boot/at/10.7.0.2/slof/", ""},
-		"RISC-V":              {pxe(27), "", ""},
-		"iPXE BIOS":           {ipxeROM(iana.INTEL_X86PC), script, "PXEClient"},
-		"iPXE UEFI":           {ipxeROM(iana.EFI_X86_64), script, "PXEClient"},
-		"iPXE arm64":          {ipxeROM(iana.EFI_ARM64), "", ""},
-		"iPXE as RFC 3004":    {append(ipxeROM(iana.EFI_X86_64), dhcpv4.WithOption(dhcpv4.OptRFC3004UserClass([]string{"iPXE"}))), script, "PXEClient"},
-		"arch from the class": {[]dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003000"))}, "snponly.efi", "PXEClient"},
+		"not booting":                  {nil, "", ""},
+		"BIOS":                         {pxe(iana.INTEL_X86PC), "undionly.kpxe", "PXEClient"},
+		"UEFI, 7":                      {pxe(iana.EFI_X86_64), "snponly.efi", "PXEClient"},
+		"UEFI, 9":                      {pxe(iana.EFI_BC), "snponly.efi", "PXEClient"},
+		"UEFI HTTP":                    {pxe(iana.EFI_X86_64_HTTP), "http://10.7.0.2:8080/loaders/snponly.efi", "HTTPClient"},
+		"UEFI 32 bit":                  {pxe(iana.EFI_IA32), "", ""},
+		"arm64":                        {pxe(iana.EFI_ARM64), "grubaa64.efi", "PXEClient"},
+		"arm64 HTTP":                   {pxe(iana.EFI_ARM64_HTTP), "http://10.7.0.2:8080/loaders/grubaa64.efi", "HTTPClient"},
+		"Open Firmware":                {pxe(12), "core.elf", "PXEClient"},
+		"petitboot":                    {pxe(14), "pxelinux.0", "PXEClient"},
+		"IBM Z":                        {onlyArch(31), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
+		"IBM Z, extended":              {onlyArch(32), "boot/at/10.7.0.2/s390x/01-52-54-00-00-00-01.ins", ""},
+		"SLOF":                         {append(onlyArch(12), slofAsks()), "boot/at/10.7.0.2/slof/", ""},
+		"SLOF without an architecture": {[]dhcpv4.Modifier{slofAsks()}, "boot/at/10.7.0.2/slof/", ""},
+		"RISC-V":                       {pxe(27), "", ""},
+		"iPXE BIOS":                    {ipxeROM(iana.INTEL_X86PC), script, "PXEClient"},
+		"iPXE UEFI":                    {ipxeROM(iana.EFI_X86_64), script, "PXEClient"},
+		"iPXE arm64":                   {ipxeROM(iana.EFI_ARM64), "", ""},
+		"iPXE as RFC 3004":             {append(ipxeROM(iana.EFI_X86_64), dhcpv4.WithOption(dhcpv4.OptRFC3004UserClass([]string{"iPXE"}))), script, "PXEClient"},
+		"arch from the class":          {[]dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003000"))}, "snponly.efi", "PXEClient"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -82,6 +83,11 @@ func TestChain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slofAsks is what SLOF wants to know, an architecture among it.
+func slofAsks() dhcpv4.Modifier {
+	return dhcpv4.WithRequestedOptions(dhcpv4.OptionTFTPServerName, dhcpv4.OptionBootfileName, dhcpv4.OptionClientSystemArchitectureType)
 }
 
 // onlyArch is firmware that sends option 93 and no vendor class.

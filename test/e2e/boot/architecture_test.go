@@ -25,11 +25,12 @@ func foreignWays() []way {
 	return []way{
 		{machine: &site.Machine{Name: "z", Firmware: site.Z}, path: ".ins over TFTP", architecture: "s390x", shown: "Network boot starting"},
 		{machine: &site.Machine{Name: "arm", Firmware: site.ArmUEFI}, path: "PXE, TFTP, GRUB", architecture: "aarch64", shown: "Starting the live system"},
+		{machine: &site.Machine{Name: "power", Firmware: site.Power}, path: "SLOF, PXELINUX configuration over TFTP", architecture: "ppc64le", shown: "Trying pxelinux.cfg files"},
 		{machine: &site.Machine{Name: "signed", Firmware: site.SecureBoot, Segment: signedNetwork}, path: "PXE, TFTP, shim, GRUB", architecture: "x86_64", shown: "Starting the live system"},
 	}
 }
 
-// TestArchitectures boots machines of IBM Z and Arm, and an x86 machine with Secure Boot, one after the other.
+// TestArchitectures boots machines of IBM Z, Arm and Power, and an x86 machine with Secure Boot, one after the other.
 // SLIPWAY_E2E_MACHINES names some of them.
 func TestArchitectures(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)

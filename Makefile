@@ -18,7 +18,7 @@ run: packages build ## Rehearse the main job on a virtual site; KEEP=dir keeps i
 	@release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
 	exec bin/rehearse -bin bin -release "$$release" -os "$$os" $(if $(KEEP),-keep $(KEEP)) $(if $(ONCE),-once)
 
-test: packages lint unit conformance integration e2e ## Lint, unit, conformance, integration and end-to-end tests
+test: packages lint unit fuzz conformance integration e2e ## Lint, unit, fuzz, conformance, integration and end-to-end tests
 
 build: ## Build the binaries into bin/
 	@mkdir -p bin

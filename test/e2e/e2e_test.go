@@ -26,9 +26,11 @@ func TestFirmwareToReady(t *testing.T) {
 	must(t, r.Start(ctx))
 	t.Run("ports", func(t *testing.T) { checkPorts(t) })
 	t.Run("refusals", func(t *testing.T) { checkRefusals(t, ctx, r) })
+	describeNetwork(t, ctx, r, r.Machines[0])
 	must(t, r.PowerOn())
 	must(t, killAndRestart(ctx, r, "discovery"))
 	must(t, r.Discover(ctx))
+	t.Run("static network, live", func(t *testing.T) { checkLiveNetwork(t, r.Machines[0]) })
 	must(t, r.CreateCluster(ctx, 2))
 	poll := startPolling(ctx, r)
 	must(t, r.Agents(ctx, r.Management, r.Report, "both agents are being installed", 5*time.Minute, installing))
@@ -39,6 +41,7 @@ func TestFirmwareToReady(t *testing.T) {
 	must(t, r.Pods(ctx))
 	t.Run("secrets", func(t *testing.T) { checkSecrets(t, r) })
 	t.Run("csr", func(t *testing.T) { checkForeignCSR(t, ctx, r) })
+	t.Run("static network, installed", func(t *testing.T) { checkInstalledNetwork(t, ctx, r, r.Machines[0]) })
 	t.Run("columns", func(t *testing.T) { checkColumns(t, ctx, r) })
 
 	must(t, r.Scale(ctx, 0))
@@ -77,7 +80,7 @@ func open(t *testing.T) *site.Rehearsal {
 	t.Helper()
 	config := site.Under()
 	config.Machines = []*site.Machine{
-		{Name: "bios0", Firmware: site.BIOS},
+		{Name: "bios0", Firmware: site.BIOS, NICs: 2},
 		{Name: "uefi0", Firmware: site.UEFI},
 	}
 	opened, err := site.Open(config)

@@ -77,6 +77,50 @@ func (s *Site) Reach(ctx context.Context, hosted kubernetes.Interface, config *r
 	return answer, err
 }
 
+// onHost runs a program of the node's OS from a container that has no libraries of its own.
+func onHost(command []string) []string {
+	return append([]string{
+		"/host/lib64/ld-linux-x86-64.so.2", "--library-path", "/host/usr/lib/x86_64-linux-gnu", "/host/usr/sbin/chroot", "/host",
+	}, command...)
+}
+
+// OnNode runs a command in the node's own file system and network, as `kubectl debug node/… -- chroot /host` does, and gives its output.
+func (s *Site) OnNode(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, image, node string, command ...string) (output string, err error) {
+	name, yes := "host-"+node, true
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
+		Spec: corev1.PodSpec{
+			NodeName: node, HostNetwork: true,
+			Containers: []corev1.Container{{
+				Name: "hello", Image: image, Command: onHost(command),
+				SecurityContext: &corev1.SecurityContext{Privileged: &yes},
+				VolumeMounts:    []corev1.VolumeMount{{Name: "host", MountPath: "/host"}},
+			}},
+			Volumes:       []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}},
+			RestartPolicy: corev1.RestartPolicyNever,
+		},
+	}
+	pods := hosted.CoreV1().Pods(pod.Namespace)
+	if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return "", fmt.Errorf("create pod %s: %w", name, err)
+	}
+	err = s.Until(ctx, "pod "+name+" ends", 2*time.Minute, func(ctx context.Context) (bool, string, error) {
+		seen, err := pods.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false, "", err
+		}
+		return seen.Status.Phase == corev1.PodSucceeded || seen.Status.Phase == corev1.PodFailed, podWord(seen), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	text, err := pods.GetLogs(name, &corev1.PodLogOptions{}).DoRaw(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read log of pod %s: %w", name, err)
+	}
+	return string(text), pods.Delete(ctx, name, metav1.DeleteOptions{})
+}
+
 func podWord(pod *corev1.Pod) string {
 	word := string(pod.Status.Phase) + " " + pod.Status.Message
 	for _, status := range pod.Status.ContainerStatuses {

@@ -177,6 +177,15 @@ func (r *Rehearsal) Pods(ctx context.Context) error {
 	return nil
 }
 
+// OnNode gives the output of a command of the node's own OS.
+func (r *Rehearsal) OnNode(ctx context.Context, node string, command ...string) (string, error) {
+	image, err := r.demoImage(ctx)
+	if err != nil {
+		return "", err
+	}
+	return r.Site.OnNode(ctx, r.Hosted, r.HostedConfig, image, node, command...)
+}
+
 // demoImage is pinned by the release's version as tag: nodes resolve it in the site's registry.
 func (r *Rehearsal) demoImage(ctx context.Context) (string, error) {
 	cluster := &hypershiftv1beta1.HostedCluster{}

@@ -36,28 +36,24 @@ type way struct {
 func ways() []way {
 	return []way{
 		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64", "", "iPXE"},
-		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64", "", "UEFI PXEv4"},
+		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64", "", "NBP filename is snponly.efi"},
 		{&site.Machine{Name: "http", Firmware: site.UEFI, NoPXE: []string{"IPv4", "IPv6"}}, "UEFI HTTP boot, iPXE", "x86_64", "", "UEFI HTTPv4"},
 		{&site.Machine{Name: "cd-bios", Firmware: site.BIOS}, "CD, full ISO", "x86_64", "full", "ISOLINUX"},
 		{&site.Machine{Name: "cd-uefi", Firmware: site.UEFI}, "CD, full ISO", "x86_64", "full", "UEFI QEMU QEMU CD-ROM"},
 		{&site.Machine{Name: "cdmin-bios", Firmware: site.BIOS}, "CD, minimal ISO", "x86_64", "minimal", "ISOLINUX"},
 		{&site.Machine{Name: "cdmin-uefi", Firmware: site.UEFI}, "CD, minimal ISO", "x86_64", "minimal", "UEFI QEMU QEMU CD-ROM"},
-		{&site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, "ProxyDHCP beside dnsmasq, TFTP, iPXE", "x86_64", "", "UEFI PXEv4"},
-		{&site.Machine{Name: "six", Firmware: site.UEFI, Segment: sixOnly, NoPXE: []string{"IPv4"}}, "PXE over IPv6 only, TFTP, iPXE", "x86_64", "", "UEFI PXEv6"},
+		{&site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, "ProxyDHCP beside dnsmasq, TFTP, iPXE", "x86_64", "", "NBP filename is snponly.efi"},
 	}
 }
 
-// The site's networks beside its first one: proxied has a DHCP server already, sixOnly has no IPv4.
 const (
 	proxied = "site1"
-	sixOnly = "site2"
 )
 
 func segments() []site.Segment {
 	return []site.Segment{
 		{Name: "site0", Addresses: site.Addresses(), DHCP: map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199"}},
 		{Name: proxied, Addresses: []netip.Prefix{netip.MustParsePrefix("10.88.0.2/24")}, DHCP: map[string]any{"mode": "proxy"}},
-		{Name: sixOnly, Addresses: []netip.Prefix{netip.MustParsePrefix("fd66::2/64")}, DHCP: map[string]any{"mode": "server", "pool": "fd66::1000-fd66::1fff"}},
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(site.Main(m.Run)) }
 
-// TestIPv6Only boots over DHCPv6 and router advertisements, by UEFI HTTP boot.
+// TestIPv6Only boots over DHCPv6 and router advertisements, by UEFI PXE and by UEFI HTTP boot.
 func TestIPv6Only(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
@@ -26,8 +26,9 @@ func TestIPv6Only(t *testing.T) {
 		Name: "site6", Addresses: []netip.Prefix{netip.MustParsePrefix("fd77::2/64")},
 		DHCP: map[string]any{"mode": "server", "pool": "fd77::1000-fd77::1fff"},
 	}}
+	pxe := &site.Machine{Name: "pxe6", Firmware: site.UEFI, MemoryMiB: 2048, NoPXE: []string{"IPv4"}}
 	http := &site.Machine{Name: "http6", Firmware: site.UEFI, MemoryMiB: 2048, NoPXE: []string{"IPv4", "IPv6"}}
-	config.Machines = []*site.Machine{http}
+	config.Machines = []*site.Machine{pxe, http}
 	opened, err := site.Open(config)
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +38,7 @@ func TestIPv6Only(t *testing.T) {
 		opened.LastWords(t.Logf)
 		t.Fatal(err)
 	}
+	t.Run("pxe6", func(t *testing.T) { boot(ctx, t, r, pxe, "NBP filename is snponly.efi") })
 	t.Run("http6", func(t *testing.T) { boot(ctx, t, r, http, "URI: http://[fd77::2]:8080/loaders/snponly.efi") })
 }
 

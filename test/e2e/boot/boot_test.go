@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/slipway-io/slipway/test/site"
 )
@@ -25,7 +28,7 @@ func TestMain(m *testing.M) { os.Exit(site.Main(m.Run)) }
 type way struct {
 	machine *site.Machine
 	path    string
-	// architecture that its Agent must have.
+	// architecture that its Agent must have; x86_64 when empty.
 	architecture string
 	// iso is the kind of discovery ISO in its drive, none when empty.
 	iso string
@@ -35,25 +38,33 @@ type way struct {
 
 func ways() []way {
 	return []way{
-		{&site.Machine{Name: "bios", Firmware: site.BIOS}, "PXE, iPXE", "x86_64", "", "iPXE"},
-		{&site.Machine{Name: "uefi", Firmware: site.UEFI}, "PXE, TFTP, iPXE", "x86_64", "", "NBP filename is snponly.efi"},
-		{&site.Machine{Name: "http", Firmware: site.UEFI, NoPXE: []string{"IPv4", "IPv6"}}, "UEFI HTTP boot, iPXE", "x86_64", "", "UEFI HTTPv4"},
-		{&site.Machine{Name: "cd-bios", Firmware: site.BIOS}, "CD, full ISO", "x86_64", "full", "ISOLINUX"},
-		{&site.Machine{Name: "cd-uefi", Firmware: site.UEFI}, "CD, full ISO", "x86_64", "full", "UEFI QEMU QEMU CD-ROM"},
-		{&site.Machine{Name: "cdmin-bios", Firmware: site.BIOS}, "CD, minimal ISO", "x86_64", "minimal", "ISOLINUX"},
-		{&site.Machine{Name: "cdmin-uefi", Firmware: site.UEFI}, "CD, minimal ISO", "x86_64", "minimal", "UEFI QEMU QEMU CD-ROM"},
-		{&site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, "ProxyDHCP beside dnsmasq, TFTP, iPXE", "x86_64", "", "NBP filename is snponly.efi"},
+		{machine: &site.Machine{Name: "bios", Firmware: site.BIOS}, path: "PXE, iPXE", shown: "iPXE"},
+		{machine: &site.Machine{Name: "uefi", Firmware: site.UEFI}, path: "PXE, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
+		{machine: &site.Machine{Name: "http", Firmware: site.UEFI, NoPXE: []string{"IPv4", "IPv6"}}, path: "UEFI HTTP boot, iPXE", shown: "UEFI HTTPv4"},
+		{machine: &site.Machine{Name: "signed", Firmware: site.SecureBoot, Segment: signed}, path: "PXE, TFTP, shim, GRUB", shown: "Starting the live system"},
+		{machine: &site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, path: "ProxyDHCP beside dnsmasq, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
+		{machine: &site.Machine{Name: "cd-bios", Firmware: site.BIOS}, path: "CD, full ISO", iso: "full", shown: "ISOLINUX"},
+		{machine: &site.Machine{Name: "cd-uefi", Firmware: site.UEFI}, path: "CD, full ISO", iso: "full", shown: "UEFI QEMU QEMU CD-ROM"},
+		{machine: &site.Machine{Name: "cdmin-bios", Firmware: site.BIOS}, path: "CD, minimal ISO", iso: "minimal", shown: "ISOLINUX"},
+		{machine: &site.Machine{Name: "cdmin-uefi", Firmware: site.UEFI}, path: "CD, minimal ISO", iso: "minimal", shown: "UEFI QEMU QEMU CD-ROM"},
+		{machine: &site.Machine{Name: "z", Firmware: site.Z}, path: ".ins over TFTP", architecture: "s390x", shown: "Network boot starting"},
+		{machine: &site.Machine{Name: "arm", Firmware: site.ArmUEFI}, path: "PXE, TFTP, GRUB", architecture: "aarch64", shown: "Starting the live system"},
+		{machine: &site.Machine{Name: "power", Firmware: site.Power}, path: "SLOF, PXELINUX configuration over TFTP", architecture: "ppc64le", shown: "Trying pxelinux.cfg files"},
 	}
 }
 
+// The site's networks beside its first one: proxied has a DHCP server already, signed starts x86 machines by shim and GRUB.
 const (
 	proxied = "site1"
+	signed  = "site2"
 )
 
 func segments() []site.Segment {
 	return []site.Segment{
 		{Name: "site0", Addresses: site.Addresses(), DHCP: map[string]any{"mode": "server", "pool": "10.77.0.100-10.77.0.199"}},
 		{Name: proxied, Addresses: []netip.Prefix{netip.MustParsePrefix("10.88.0.2/24")}, DHCP: map[string]any{"mode": "proxy"}},
+		{Name: signed, Addresses: []netip.Prefix{netip.MustParsePrefix("10.89.0.2/24")},
+			DHCP: map[string]any{"mode": "server", "pool": "10.89.0.100-10.89.0.199", "secureBoot": true}},
 	}
 }
 
@@ -84,6 +95,13 @@ func TestFirmware(t *testing.T) {
 		opened.LastWords(t.Logf)
 		t.Fatal(err)
 	}
+	for i, way := range all {
+		if way.architecture == "" {
+			all[i].architecture = "x86_64"
+			continue
+		}
+		infraEnvOf(t, r.Management, way.architecture)
+	}
 	power := make(chan struct{}, atOnce)
 	var wait sync.WaitGroup
 	for _, way := range all {
@@ -113,7 +131,7 @@ func (w way) boot(t *testing.T, ctx context.Context, r *site.Rehearsal) {
 			t.Error(err)
 		}
 	}()
-	err := r.Until(ctx, w.machine.Name+" registers", 5*time.Minute, func(ctx context.Context) (bool, string, error) {
+	err := r.Until(ctx, w.machine.Name+" registers", 8*time.Minute, func(ctx context.Context) (bool, string, error) {
 		agent, err := r.AgentOf(ctx, r.Management, w.machine)
 		if err != nil || agent == nil {
 			return false, "no Agent", err
@@ -143,10 +161,11 @@ func discoveryISO(t *testing.T, ctx context.Context, r *site.Rehearsal, kind str
 	if err := r.Management.List(ctx, envs); err != nil {
 		t.Fatal(err)
 	}
-	if len(envs.Items) != 1 || envs.Items[0].Status.ISODownloadURL == "" {
-		t.Fatalf("not one InfraEnv with an ISO: %+v", envs.Items)
+	at := slices.IndexFunc(envs.Items, func(e agentv1beta1.InfraEnv) bool { return e.Status.ISODownloadURL != "" })
+	if at < 0 {
+		t.Fatalf("no InfraEnv with an ISO: %+v", envs.Items)
 	}
-	url := envs.Items[0].Status.ISODownloadURL
+	url := envs.Items[at].Status.ISODownloadURL
 	return url[:strings.LastIndex(url, "/")] + "/" + kind + ".iso"
 }
 
@@ -157,4 +176,21 @@ func (w way) lastWords(t *testing.T) {
 		return
 	}
 	t.Logf("end of its console:\n%s", text[max(0, len(text)-4000):])
+}
+
+// infraEnvOf makes an InfraEnv of an architecture like the one that the appliance made for x86_64.
+func infraEnvOf(t *testing.T, management client.Client, architecture string) {
+	t.Helper()
+	all := &agentv1beta1.InfraEnvList{}
+	if err := management.List(t.Context(), all); err != nil || len(all.Items) == 0 {
+		t.Fatal(len(all.Items), err)
+	}
+	infraEnv := &agentv1beta1.InfraEnv{
+		ObjectMeta: metav1.ObjectMeta{Namespace: all.Items[0].Namespace, Name: architecture},
+		Spec:       all.Items[0].Spec,
+	}
+	infraEnv.Spec.CpuArchitecture, infraEnv.Spec.OSImageVersion = architecture, ""
+	if err := management.Create(t.Context(), infraEnv); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -24,7 +24,6 @@ type options struct {
 	names                 string
 	scale                 float64
 	rate                  int
-	delay                 time.Duration
 	dir                   string
 }
 
@@ -48,7 +47,6 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.names, "peers", "slipway,skopeo,crane,regsync", "who runs")
 	flag.Float64Var(&o.scale, "scale", 1, "size of the set; 1 is 653 MB of unique bytes")
 	flag.IntVar(&o.rate, "rate", 800, "speed of the loopback in Mbit/s; 0 leaves it as it is")
-	flag.DurationVar(&o.delay, "delay", 0, "how long each packet takes in addition, as on a line that is not a loopback")
 	flag.Parse()
 	for _, path := range []*string{&o.slipway, &o.tools} {
 		absolute, err := filepath.Abs(*path)
@@ -98,9 +96,6 @@ func prepareNetwork(ctx context.Context, o options) error {
 	if o.rate > 0 {
 		steps = append(steps, []string{"tc", "qdisc", "add", "dev", "lo", "root", "handle", "1:", "tbf", "rate", fmt.Sprintf("%dmbit", o.rate), "burst", "1mb", "latency", "1s"})
 	}
-	if o.delay > 0 {
-		steps = append(steps, []string{"tc", "qdisc", "add", "dev", "lo", "parent", "1:1", "netem", "delay", o.delay.String(), "limit", "100000"})
-	}
 	for _, step := range steps {
 		if out, err := exec.CommandContext(ctx, step[0], step[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", strings.Join(step, " "), err, out)
@@ -120,8 +115,8 @@ func measure(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("set: %d repositories, U = %d unique bytes in %d blobs, sum over repositories %.2f U; one image changed: D = %d bytes; loopback at %d Mbit/s, %s; target %s\n",
-		len(set.names), set.unique, set.blobs, float64(set.sum)/float64(set.unique), set.delta, o.rate, o.delay, o.store)
+	fmt.Printf("set: %d repositories, U = %d unique bytes in %d blobs, sum over repositories %.2f U; one image changed: D = %d bytes; loopback at %d Mbit/s; target %s\n",
+		len(set.names), set.unique, set.blobs, float64(set.sum)/float64(set.unique), set.delta, o.rate, o.store)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "peer\tphase\trc\twall\tCPU\tlo bytes\tof the ideal\tsource requests\ttarget requests")
 	all := map[string]map[string]sample{}

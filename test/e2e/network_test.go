@@ -62,6 +62,8 @@ func describeNetwork(t *testing.T, ctx context.Context, r *site.Rehearsal, machi
 		config.Spec.Interfaces = append(config.Spec.Interfaces, &agentv1beta1.Interface{Name: []string{"eth0", "eth1"}[i], MacAddress: mac})
 	}
 	must(t, r.Management.Create(ctx, config))
+	// The time by which the new image is told from the old one has seconds.
+	time.Sleep(time.Until(infraEnv.Status.CreatedTime.Add(time.Second)))
 	before := infraEnv.DeepCopy()
 	infraEnv.Spec.NMStateConfigLabelSelector = metav1.LabelSelector{MatchLabels: config.Labels}
 	infraEnv.Spec.IgnitionConfigOverride = showNetwork

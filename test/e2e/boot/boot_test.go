@@ -38,7 +38,7 @@ type way struct {
 
 func ways() []way {
 	return []way{
-		{machine: &site.Machine{Name: "bios", Firmware: site.BIOS}, path: "PXE, iPXE", shown: "iPXE"},
+		{machine: &site.Machine{Name: "bios", Firmware: site.BIOS}, path: "PXE, iPXE", shown: "initrd=initrd"},
 		{machine: &site.Machine{Name: "uefi", Firmware: site.UEFI}, path: "PXE, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
 		{machine: &site.Machine{Name: "http", Firmware: site.UEFI, NoPXE: []string{"IPv4", "IPv6"}}, path: "UEFI HTTP boot, iPXE", shown: "UEFI HTTPv4"},
 		{machine: &site.Machine{Name: "signed", Firmware: site.SecureBoot, Segment: signed}, path: "PXE, TFTP, shim, GRUB", shown: "Starting the live system"},

@@ -61,8 +61,11 @@ func (f *fetch) run(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		before := f.have
 		err := f.attempt(ctx)
-		if err == nil || errors.Is(err, errDigest) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, errDigest) {
 			return err
+		}
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err)
 		}
 		if errors.Is(err, syscall.ENOSPC) {
 			return fmt.Errorf("this machine has too little memory for the root file system: %w", err)

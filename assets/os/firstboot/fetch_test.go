@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -40,10 +41,14 @@ func serve(t *testing.T, address string, h http.HandlerFunc) *httptest.Server {
 func TestFetchContinues(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(address, func(t *testing.T) {
+			var mu sync.Mutex
 			var ranges []string
 			srv := serve(t, address, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
 				ranges = append(ranges, r.Header.Get("Range"))
-				switch len(ranges) {
+				count := len(ranges)
+				mu.Unlock()
+				switch count {
 				case 1: // the server is not ready
 					http.Error(w, "starting", http.StatusServiceUnavailable)
 				case 2: // the connection breaks in the middle
@@ -67,6 +72,8 @@ func TestFetchContinues(t *testing.T) {
 			if err != nil || !bytes.Equal(got, content) {
 				t.Fatalf("wrong content (%d bytes, %v)", len(got), err)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if want := "bytes=1000-"; len(ranges) != 4 || ranges[2] != want {
 				t.Errorf("requested ranges %q, want the third to be %q", ranges, want)
 			}

@@ -50,7 +50,7 @@ var homes = map[string][]string{
 	"github.com/coreos/ignition/v2":          {"services/ignition"},
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},
 	"sigs.k8s.io/controller-runtime":         {"services/controllers", "services/api", "services/agentapi", "cmd/slipway", "test/", "assets/crds"},
-	"github.com/stmcginnis/gofish":           {"services/bmc/redfish"},
+	"github.com/stmcginnis/gofish":           {"services/bmc/redfish", "test/bench/bmc"}, // and its own peer
 	"github.com/vishvananda/netlink":         {"services/dhcp", "cmd/slipway", "test/site"},
 	"github.com/google/go-containerregistry": {"mirror/", "assets/release", "test/"},
 }

@@ -105,7 +105,7 @@ func (c *Client) For(systemPath string) *Client { return &Client{shared: c.share
 
 // Close deletes the session. All views are closed with it.
 func (c *Client) Close(ctx context.Context) error {
-	if err := c.shared.link.session.close(ctx, c.shared.link); err != nil {
+	if err := c.shared.link.session.close(ctx, c.shared.link, c.shared.wait); err != nil {
 		return fmt.Errorf("close BMC: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stmcginnis/gofish/schemas"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-io/slipway/services/bmc"
 )
@@ -24,10 +25,13 @@ func (c *Client) Inspect(ctx context.Context) (bmc.Hardware, error) {
 		RAM:  int(s.MemorySummary.TotalSystemMemoryGiB * 1024),
 		CPU:  bmc.CPU{Model: s.ProcessorSummary.Model, Count: max(s.ProcessorSummary.LogicalProcessorCount, s.ProcessorSummary.Count)},
 	}
+	// Each fills fields of its own.
+	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context, *system, *bmc.Hardware) error{c.processors, c.nics, c.drives} {
-		if err := part(ctx, s, &h); err != nil {
-			return bmc.Hardware{}, fmt.Errorf("inspect: %w", err)
-		}
+		group.Go(func() error { return part(ctx, s, &h) })
+	}
+	if err := group.Wait(); err != nil {
+		return bmc.Hardware{}, fmt.Errorf("inspect: %w", err)
 	}
 	return h, nil
 }

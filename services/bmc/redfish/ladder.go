@@ -37,6 +37,7 @@ var patience = []struct {
 	{0, []string{"UnableToModifyDuringSystemPOST", "InvalidOperationForSystemState"}, "", 6, 5 * time.Second, "iLO during POST: ironic, sushy"},
 	{0, []string{"SYS518"}, "", 6, 5 * time.Second, "iDRAC is not ready after changes: sushy connector.py"},
 	{http.StatusInternalServerError, nil, http.MethodPost, 3, 3 * time.Second, "Dell's eject goes on while insert is refused: ironic boot.py, story 2008504"},
+	{http.StatusServiceUnavailable, nil, http.MethodGet, 3, time.Second, "busy, as any web server; reading is cheap"},
 	{http.StatusServiceUnavailable, nil, "", 3, 3 * time.Second, "busy, as any web server"},
 	{http.StatusTooManyRequests, nil, "", 3, 3 * time.Second, "busy, as any web server"},
 }

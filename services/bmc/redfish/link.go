@@ -51,7 +51,7 @@ func newLink(config bmc.Config) *link {
 		TLSHandshakeTimeout:   20 * time.Second,
 		ResponseHeaderTimeout: requestTimeout,
 		MaxConnsPerHost:       atOnce,
-		MaxIdleConnsPerHost:   1,
+		MaxIdleConnsPerHost:   atOnce,
 		// Not over the next power poll: sessions are kept, connections and their memory are not.
 		IdleConnTimeout:        15 * time.Second,
 		DisableCompression:     true,

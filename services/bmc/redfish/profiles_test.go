@@ -105,12 +105,7 @@ func (s *standing) drive(t *testing.T, c *Client) []string {
 		t.Errorf("media after eject %v, %v", media, err)
 	}
 	bios := s.attribute(t, c)
-	must(c.Reset(ctx))
-	if s.BIOS("ProcTurboMode") != "Disabled" || fmt.Sprint(s.BIOS("NumCores")) != "8" {
-		t.Errorf("BIOS has %v, %v", s.BIOS("ProcTurboMode"), s.BIOS("NumCores"))
-	}
-	_, err = c.BootOnce(ctx, bmc.BootPXE, "")
-	must(err)
+	rung(c.BootOnce(ctx, bmc.BootPXE, ""))
 	rung(c.BootOnce(ctx, bmc.BootNone, ""))
 	restart("Hdd")
 	must(c.SetPower(ctx, bmc.Off, true))
@@ -140,6 +135,12 @@ func (s *standing) attribute(t *testing.T, c *Client) string {
 	}
 	if err := c.SetAttributes(t.Context(), map[string]string{"ProcTurboMode": "Disabled", "NumCores": "8", "Quiet": "true"}); err != nil {
 		t.Fatal(err)
+	}
+	if err := c.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.BIOS("ProcTurboMode") != "Disabled" || fmt.Sprint(s.BIOS("NumCores")) != "8" {
+		t.Errorf("BIOS has %v, %v", s.BIOS("ProcTurboMode"), s.BIOS("NumCores"))
 	}
 	return s.rungs.of("set BIOS attributes")
 }

@@ -180,7 +180,7 @@ func (c *Client) get(ctx context.Context, path string, out any) (etag string, er
 	if path == "" {
 		return "", &bmc.Fault{Kind: bmc.Unsupported, Err: errors.New("the BMC has no such resource")}
 	}
-	answer, err := c.do(ctx, http.MethodGet, path, nil, "")
+	answer, err := c.patiently(ctx, http.MethodGet, path, nil, "")
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", path, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/slipway-io/slipway/services/bmc"
 )
@@ -154,8 +155,11 @@ func refusedFault(format string, args ...any) error {
 	return &bmc.Fault{Kind: bmc.Refused, Err: fmt.Errorf(format, args...)}
 }
 
+// farewells is how often a busy BMC is told that a session is over.
+const farewells = 3
+
 // close deletes the session: BMCs have few places for them.
-func (s *session) close(ctx context.Context, l *link) error {
+func (s *session) close(ctx context.Context, l *link, wait func(context.Context, time.Duration) error) error {
 	s.mu.Lock()
 	uri, current := s.uri, s.current
 	done := s.closed || s.refused != nil
@@ -172,10 +176,21 @@ func (s *session) close(ctx context.Context, l *link) error {
 	if err := l.mine(req); err != nil {
 		return err
 	}
-	if _, err := l.exchange(req, current, "identity"); err != nil {
-		return fmt.Errorf("log out: %w", err)
+	for try := 1; ; try++ {
+		response, err := l.exchange(req, current, "identity")
+		if err != nil {
+			return fmt.Errorf("log out: %w", err)
+		}
+		if response.StatusCode < 500 {
+			return nil
+		}
+		if try == farewells {
+			return (&reply{status: response.StatusCode, header: response.Header}).fault("log out")
+		}
+		if err := wait(ctx, time.Second); err != nil {
+			return fmt.Errorf("log out: %w", err)
+		}
 	}
-	return nil
 }
 
 // localPath takes the path out of what a BMC gives as an address; another host's is the caller's to refuse.

@@ -14,6 +14,8 @@ import (
 type Connection[C any] interface {
 	// For is a view of the same connection that means the system at this path.
 	For(systemPath string) C
+	// Trust changes which certificates are good, and keeps the session: it could not be deleted over one that is not.
+	Trust(trust *tls.Config)
 	// Close deletes the session; every later use is refused, also by views.
 	Close(ctx context.Context) error
 }
@@ -128,10 +130,15 @@ func (e *entry[C]) connection(ctx context.Context, config Config, open func(cont
 	if e.refused[digest] {
 		return nil, &Fault{Kind: Refused, Err: errors.New("the BMC refused this user name and password before; they are not tried again until they change, so that it does not lock the account")}
 	}
-	if e.conn != nil && (e.digest != digest || !sameTrust(e.tls, config.TLS)) {
-		e.close(ctx)
+	if e.conn != nil && e.digest != digest {
+		// The session of a password that is no more may be none, too.
+		_ = e.close(ctx)
 	}
 	if e.conn != nil {
+		if !sameTrust(e.tls, config.TLS) {
+			(*e.conn).Trust(config.TLS)
+			e.tls = config.TLS
+		}
 		return e.conn, nil
 	}
 	conn, err := open(ctx, config)

@@ -4,6 +4,7 @@ package redfish
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,6 +103,11 @@ func (c *Client) connect(ctx context.Context) error {
 
 // For is the same connection for another of the BMC's systems.
 func (c *Client) For(systemPath string) *Client { return &Client{shared: c.shared, path: systemPath} }
+
+// Trust other certificates from the next request on, in the same session.
+func (c *Client) Trust(trust *tls.Config) {
+	c.shared.link.transport.Swap(newTransport(trust)).CloseIdleConnections()
+}
 
 // Close deletes the session. All views are closed with it.
 func (c *Client) Close(ctx context.Context) error {

@@ -155,7 +155,7 @@ func TestCertificates(t *testing.T) {
 	pool := bmc.NewPool(Open, time.Minute)
 	power := func() error {
 		return pool.With(t.Context(), s.config, func(ctx context.Context, c *Client) error {
-			c.shared.link.transport.CloseIdleConnections()
+			c.shared.link.transport.Load().CloseIdleConnections()
 			_, err := c.Power(ctx)
 			return err
 		})
@@ -184,6 +184,9 @@ func TestCertificates(t *testing.T) {
 		t.Errorf("not verified: %v", err)
 	}
 	closeAll(t, pool)
+	if counts := s.Counts(); counts.Logins != 1 || counts.Sessions != 1 || counts.OpenSessions != 0 {
+		t.Errorf("%+v", counts)
+	}
 	// The process's own transport still verifies (bmc.md §2.1).
 	response, err := http.Get(s.config.Address.Endpoint())
 	if err == nil {

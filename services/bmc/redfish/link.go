@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-io/slipway/services/bmc"
@@ -27,25 +28,31 @@ const (
 // session's token and says what went wrong as a bmc.Fault.
 type link struct {
 	scheme, host string
-	transport    *http.Transport
+	transport    atomic.Pointer[http.Transport]
 	slots        chan struct{}
 	session      session
 }
 
-// newLink never shares a transport or a TLS configuration: gofish's own client would change the process's (bmc.md §2.1).
 func newLink(config bmc.Config) *link {
-	trust := config.TLS.Clone()
-	if trust == nil {
-		trust = &tls.Config{}
-	}
-	trust.MinVersion = max(trust.MinVersion, tls.VersionTLS12)
-	trust.ClientSessionCache = tls.NewLRUClientSessionCache(2)
 	scheme := "https"
 	if config.Address.HTTP {
 		scheme = "http"
 	}
 	l := &link{scheme: scheme, host: config.Address.HostPort(), slots: make(chan struct{}, atOnce)}
-	l.transport = &http.Transport{
+	l.transport.Store(newTransport(config.TLS))
+	l.session = session{credentials: config.Credentials}
+	return l
+}
+
+// newTransport never shares a transport or a TLS configuration: gofish's own client would change the process's (bmc.md §2.1).
+func newTransport(trust *tls.Config) *http.Transport {
+	trust = trust.Clone()
+	if trust == nil {
+		trust = &tls.Config{}
+	}
+	trust.MinVersion = max(trust.MinVersion, tls.VersionTLS12)
+	trust.ClientSessionCache = tls.NewLRUClientSessionCache(2)
+	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
 		TLSClientConfig:       trust,
 		TLSHandshakeTimeout:   20 * time.Second,
@@ -59,8 +66,6 @@ func newLink(config bmc.Config) *link {
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,
 	}
-	l.session = session{credentials: config.Credentials}
-	return l
 }
 
 // client keeps to the BMC's own host: X-Auth-Token is no header that net/http would take off on the way to another.
@@ -136,7 +141,7 @@ func (l *link) exchange(req *http.Request, auth *authorization, encoding string)
 	}
 	req.Header.Set("OData-Version", "4.0")
 	auth.apply(req)
-	response, err := l.transport.RoundTrip(req)
+	response, err := l.transport.Load().RoundTrip(req)
 	if err != nil {
 		return nil, classify(err)
 	}

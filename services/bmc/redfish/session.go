@@ -165,7 +165,7 @@ func (s *session) close(ctx context.Context, l *link, wait func(context.Context,
 	done := s.closed || s.refused != nil
 	s.closed = true
 	s.mu.Unlock()
-	defer l.transport.CloseIdleConnections()
+	defer l.transport.Load().CloseIdleConnections()
 	if done || uri == "" || current == nil || current.basic != nil {
 		return nil
 	}

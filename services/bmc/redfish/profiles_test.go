@@ -15,20 +15,20 @@ const image = "http://192.0.2.1:8080/live/full.iso"
 
 // rungsOf is what each profile is expected to come to; a ladder that is put in another order shows here.
 var rungsOf = map[string][]string{
-	"generic":        {"On, ForceOff, ForceRestart", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes, ApplyTime OnReset"},
-	"iDRAC9":         {"On, ForceOff, ForceRestart", "System: Target, Enabled if it changes", "OEM ImportSystemConfiguration, VCD-DVD first", "System: Target, Enabled if it changes", "Manager InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes, ApplyTime OnReset"},
-	"iDRAC10":        {"On, ForceOff, ForceRestart", "Settings: Target, Enabled", "Settings: Target, Enabled", "Settings: Target, Enabled", "System InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes, ApplyTime OnReset"},
-	"iLO5":           {"On, ForceOff, ForceRestart", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System: Target, Enabled; URL from DHCP", "Manager InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes"},
-	"Supermicro X12": {"On, ForceOff, ForceRestart", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "Manager InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes"},
-	"Lenovo XCC":     {"On, ForceOff, ForceRestart", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "Manager PATCH: Image, Inserted, WriteProtected", "PATCH: Image null, Inserted false", "Settings: Attributes"},
-	"AMI MegaRAC":    {"On, ForceOff, ForceRestart", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "Manager InsertMedia: with UserName, Password", "EjectMedia: {}", "Settings: Attributes"},
+	"generic":        {"On, ForceOff, GracefulShutdown, ForceRestart", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes, ApplyTime OnReset"},
+	"iDRAC9":         {"On, ForceOff, GracefulShutdown, ForceRestart", "System: Target, Enabled if it changes", "OEM ImportSystemConfiguration, VCD-DVD first", "System: Target, Enabled if it changes", "Manager InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes, ApplyTime OnReset"},
+	"iDRAC10":        {"On, ForceOff, GracefulShutdown, ForceRestart", "Settings: Target, Enabled", "Settings: Target, Enabled", "Settings: Target, Enabled", "System InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes, ApplyTime OnReset"},
+	"iLO5":           {"On, ForceOff, GracefulShutdown, ForceRestart", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System: Target, Enabled; URL from DHCP", "Manager InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes"},
+	"Supermicro X12": {"On, ForceOff, GracefulShutdown, ForceRestart", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "Manager InsertMedia: Image", "EjectMedia: {}", "Settings: Attributes"},
+	"Lenovo XCC":     {"On, ForceOff, GracefulShutdown, ForceRestart", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "System: Target, Enabled if it changes", "Manager PATCH: Image, Inserted, WriteProtected", "PATCH: Image null, Inserted false", "Settings: Attributes"},
+	"AMI MegaRAC":    {"On, ForceOff, GracefulShutdown, ForceRestart", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "System: Target, Enabled, Mode", "Manager InsertMedia: with UserName, Password", "EjectMedia: {}", "Settings: Attributes"},
 }
 
 // TestProfiles drives each vendor's profile through everything and prints the rung that succeeded.
 func TestProfiles(t *testing.T) {
 	table := &strings.Builder{}
 	w := tabwriter.NewWriter(table, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "profile\tpower on, off, reset\tboot PXE\tboot CD\tboot HTTP\tinsert\teject\tinspection\tBIOS attribute")
+	fmt.Fprintln(w, "profile\tpower on, off, soft off, reset\tboot PXE\tboot CD\tboot HTTP\tinsert\teject\tinspection\tBIOS attribute")
 	for _, profile := range scripted.Profiles() {
 		t.Run(profile.Name, func(t *testing.T) {
 			s := stand(t, profile, scripted.Options{Seed: 5, MACs: []string{"52:54:01:00:00:0a", "52:54:01:00:00:0b"}})
@@ -108,11 +108,9 @@ func (s *standing) drive(t *testing.T, c *Client) []string {
 	rung(c.BootOnce(ctx, bmc.BootPXE, ""))
 	rung(c.BootOnce(ctx, bmc.BootNone, ""))
 	restart("Hdd")
+	power := []string{s.rungs.of("power On"), s.rungs.of("power Off")}
 	must(c.SetPower(ctx, bmc.Off, true))
-	power := []string{s.rungs.of("power On"), s.rungs.of("power Off"), s.rungs.of("reset")}
-	if power[1] == "GracefulShutdown" {
-		power[1] = "ForceOff"
-	}
+	power = append(power, s.rungs.of("power Off"), s.rungs.of("reset"))
 	return []string{strings.Join(power, ", "), pxe, cd, http, insert, s.rungs.of("eject media"), bios}
 }
 

@@ -307,11 +307,7 @@ func TestFromFirstWordToReclaim(t *testing.T) {
 	}
 	installed := s.boot("", "installed", "--host-file", hostFile, "--token-file", tokenFile, "--cacert", s.ca, "--root", root, "--no-reboot")
 	s.await(api.StateAddedToExistingCluster)
-	took := time.Since(started)
-	t.Logf("from the first word to Done: %s", took)
-	if took > 5*time.Second {
-		t.Errorf("from the first word to Done it took %s", took)
-	}
+	t.Logf("from the first word to Done: %s", time.Since(started))
 	s.user(func(a *agentv1beta1.Agent) { a.Spec.ClusterDeploymentName = nil })
 	if err := <-installed; err != nil {
 		t.Fatal(err)

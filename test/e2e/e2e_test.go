@@ -30,7 +30,7 @@ func TestFirmwareToReady(t *testing.T) {
 	must(t, r.PowerOn())
 	must(t, killAndRestart(ctx, r, "discovery"))
 	must(t, r.Discover(ctx))
-	t.Run("static network, live", func(t *testing.T) { checkLiveNetwork(t, r.Machines[0]) })
+	t.Run("static network, live", func(t *testing.T) { checkLiveNetwork(t, ctx, r, r.Machines[0]) })
 	must(t, r.CreateCluster(ctx, 2))
 	poll := startPolling(ctx, r)
 	must(t, r.Agents(ctx, r.Management, r.Report, "both agents are being installed", 5*time.Minute, installing))

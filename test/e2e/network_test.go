@@ -42,7 +42,7 @@ interfaces:
 
 // showNetwork makes the live system say on its console what its network is.
 const showNetwork = `{"ignition": {"version": "3.2.0"}, "systemd": {"units": [{"name": "show-network.service", "enabled": true, "contents":
-"[Unit]\nWants=network-online.target\nAfter=network-online.target\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '(nmcli -t -f NAME,TYPE,DEVICE connection show --active; ip -brief address) >/dev/ttyS0'\n[Install]\nWantedBy=multi-user.target\n"}]}}`
+"[Unit]\nWants=network-online.target\nAfter=network-online.target\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '(nmcli -c no -t -f NAME,TYPE,DEVICE connection show --active; ip -brief address) >/dev/ttyS0'\n[Install]\nWantedBy=multi-user.target\n"}]}}`
 
 // shown is what nmcli and ip say where the network is as it was asked for.
 var shown = []string{":bond:bond0", ":vlan:bond0.20", "fd07:20::10/64"}
@@ -76,20 +76,25 @@ func describeNetwork(t *testing.T, ctx context.Context, r *site.Rehearsal, machi
 	}))
 }
 
-// checkLiveNetwork reads what the live system said.
-func checkLiveNetwork(t *testing.T, machine *site.Machine) {
-	console, err := os.ReadFile(machine.Console())
-	must(t, err)
-	for _, want := range shown {
-		if !bytes.Contains(console, []byte(want)) {
-			t.Errorf("the live system of %s shows no %q", machine.Name, want)
+// checkLiveNetwork reads what the live system says.
+func checkLiveNetwork(t *testing.T, ctx context.Context, r *site.Rehearsal, machine *site.Machine) {
+	must(t, r.Until(ctx, "live network of "+machine.Name, time.Minute, func(context.Context) (bool, string, error) {
+		console, err := os.ReadFile(machine.Console())
+		if err != nil {
+			return false, "", err
 		}
-	}
+		for _, want := range shown {
+			if !bytes.Contains(console, []byte(want)) {
+				return false, "its console shows no " + want, nil
+			}
+		}
+		return true, "", nil
+	}))
 }
 
 // checkInstalledNetwork asks the installed system.
 func checkInstalledNetwork(t *testing.T, ctx context.Context, r *site.Rehearsal, machine *site.Machine) {
-	out, err := r.OnNode(ctx, machine.Name, "/bin/sh", "-c", "nmcli -t -f NAME,TYPE,DEVICE connection show --active; ip -brief address")
+	out, err := r.OnNode(ctx, machine.Name, "/bin/sh", "-c", "nmcli -c no -t -f NAME,TYPE,DEVICE connection show --active; ip -brief address")
 	must(t, err)
 	t.Logf("%s:\n%s", machine.Name, out)
 	for _, want := range shown {

@@ -80,7 +80,7 @@ func (s *Site) Reach(ctx context.Context, hosted kubernetes.Interface, config *r
 // onHost runs a program of the node's OS from a container that has no libraries of its own.
 func onHost(command []string) []string {
 	return append([]string{
-		"/host/lib64/ld-linux-x86-64.so.2", "--library-path", "/host/usr/lib/x86_64-linux-gnu", "/host/usr/sbin/chroot", "/host",
+		"/host/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", "--library-path", "/host/usr/lib/x86_64-linux-gnu", "/host/usr/sbin/chroot", "/host",
 	}, command...)
 }
 
@@ -104,9 +104,9 @@ func (s *Site) OnNode(ctx context.Context, hosted kubernetes.Interface, config *
 	if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		return "", fmt.Errorf("create pod %s: %w", name, err)
 	}
+	var seen *corev1.Pod
 	err = s.Until(ctx, "pod "+name+" ends", 2*time.Minute, func(ctx context.Context) (bool, string, error) {
-		seen, err := pods.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
+		if seen, err = pods.Get(ctx, name, metav1.GetOptions{}); err != nil {
 			return false, "", err
 		}
 		return seen.Status.Phase == corev1.PodSucceeded || seen.Status.Phase == corev1.PodFailed, podWord(seen), nil
@@ -118,14 +118,20 @@ func (s *Site) OnNode(ctx context.Context, hosted kubernetes.Interface, config *
 	if err != nil {
 		return "", fmt.Errorf("read log of pod %s: %w", name, err)
 	}
+	if seen.Status.Phase == corev1.PodFailed {
+		return string(text), fmt.Errorf("pod %s: %s: %s", name, podWord(seen), text)
+	}
 	return string(text), pods.Delete(ctx, name, metav1.DeleteOptions{})
 }
 
 func podWord(pod *corev1.Pod) string {
 	word := string(pod.Status.Phase) + " " + pod.Status.Message
 	for _, status := range pod.Status.ContainerStatuses {
-		if status.State.Waiting != nil {
-			word += " " + status.State.Waiting.Reason + " " + status.State.Waiting.Message
+		if waiting := status.State.Waiting; waiting != nil {
+			word += " " + waiting.Reason + " " + waiting.Message
+		}
+		if ended := status.State.Terminated; ended != nil {
+			word += " " + ended.Reason + " " + ended.Message
 		}
 	}
 	return word

@@ -86,14 +86,14 @@ func onHost(command []string) []string {
 
 // OnNode runs a command in the node's own file system and network, as `kubectl debug node/… -- chroot /host` does, and gives its output.
 func (s *Site) OnNode(ctx context.Context, hosted kubernetes.Interface, config *rest.Config, image, node string, command ...string) (output string, err error) {
-	name, yes := "host-"+node, true
+	name, yes, root := "host-"+node, true, int64(0)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
 		Spec: corev1.PodSpec{
 			NodeName: node, HostNetwork: true,
 			Containers: []corev1.Container{{
 				Name: "hello", Image: image, Command: onHost(command),
-				SecurityContext: &corev1.SecurityContext{Privileged: &yes},
+				SecurityContext: &corev1.SecurityContext{Privileged: &yes, RunAsUser: &root},
 				VolumeMounts:    []corev1.VolumeMount{{Name: "host", MountPath: "/host"}},
 			}},
 			Volumes:       []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}},

@@ -20,8 +20,40 @@ const (
 	NodePoolAnnotation = "hypershift.openshift.io/nodePool"
 	// ProviderIDPrefix comes before the Agent's name in a Node's providerID.
 	ProviderIDPrefix = "agent://"
+	// BMHLabel on an Agent names the BareMetalHost of the same machine (written by bmac alone).
+	BMHLabel = "agent-install.openshift.io/bmh"
 	// Finalizer of Slipway's controllers.
 	Finalizer = "slipway.io/finalizer"
+)
+
+// Annotations on a BareMetalHost; each has one writer.
+const (
+	// BootImageAnnotation is written by bmac: BootImageInstalled when the host's disk has its operating system and is what is to boot
+	// next. Without it the discovery image is.
+	BootImageAnnotation = "slipway.io/boot-image"
+	BootImageInstalled  = "installed"
+	// MediumEjectedAnnotation is written by the host's controller as soon as no medium is left in the host: when, RFC 3339.
+	MediumEjectedAnnotation = "slipway.io/medium-ejected"
+	// BootCorrectionAnnotation is written by bmac: how often the installed host came back into the discovery image, a number.
+	BootCorrectionAnnotation = "slipway.io/boot-correction"
+	// BootMethodAnnotation is written by the host's controller: which way the host boots its image, and why this one.
+	BootMethodAnnotation = "slipway.io/boot-method"
+	// BootMethodWantedAnnotation is a user's: virtual-media, http or pxe, whatever the BMC says that it can do.
+	BootMethodWantedAnnotation = "slipway.io/boot-method-wanted"
+	// BMCCAAnnotation is a user's: the ConfigMap with the CA (key ca.crt) that signed the BMC's certificate.
+	BMCCAAnnotation = "slipway.io/bmc-ca"
+	// SiteBMCCA is the ConfigMap in the appliance's namespace with the CA of all BMCs (key ca.crt).
+	SiteBMCCA = "bmc-ca"
+	// RebootAnnotation of the API; a suffix after a slash names who wants it.
+	RebootAnnotation = "reboot.metal3.io"
+	// RebootAnnotationBMAC is how bmac asks for a reboot.
+	RebootAnnotationBMAC = RebootAnnotation + "/bmac"
+	// InspectAnnotation of the API: empty to inspect again, disabled for never.
+	InspectAnnotation = "inspect.metal3.io"
+	// PausedAnnotation of the API.
+	PausedAnnotation = "baremetalhost.metal3.io/paused"
+	// DetachedAnnotation of the API.
+	DetachedAnnotation = "baremetalhost.metal3.io/detached"
 )
 
 // States of an Agent (status.debugInfo.state), the words of the assisted service's host state machine.

@@ -2,7 +2,6 @@ package dhcp
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -10,18 +9,14 @@ import (
 // queue holds packets between the socket and the decisions. When it is full the oldest DISCOVER goes first: its client
 // asks again, while a lost REQUEST costs a machine its address.
 type queue struct {
-	mu      sync.Mutex
 	packets []arrival
 	limit   int
-	ready   chan struct{}
 }
 
-func newQueue(limit int) *queue { return &queue{limit: limit, ready: make(chan struct{}, 1)} }
+func newQueue(limit int) *queue { return &queue{limit: limit} }
 
 // push tells whether a packet had to go.
 func (q *queue) push(p arrival) (dropped bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	if len(q.packets) >= q.limit {
 		dropped = true
 		at := max(0, slices.IndexFunc(q.packets, func(p arrival) bool {
@@ -30,16 +25,10 @@ func (q *queue) push(p arrival) (dropped bool) {
 		q.packets = slices.Delete(q.packets, at, at+1)
 	}
 	q.packets = append(q.packets, p)
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
 	return dropped
 }
 
 func (q *queue) take() []arrival {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	batch := q.packets
 	q.packets = nil
 	return batch

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -160,34 +159,24 @@ func (s *Server) activeLeases() (n int) {
 // Run answers until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
-	packets, done := newQueue(queueLimit), make(chan struct{})
-	decided := newCommits(queueLimit)
-	stop := context.AfterFunc(running, func() { s.closeSockets() })
+	stop := context.AfterFunc(running, func() { _ = s.wire.closeAround() })
 	defer stop()
-	group.Go(func() error {
-		defer close(done)
-		return s.receive(s.wire.udp, packets, false)
-	})
-	if s.wire.boot != nil {
-		group.Go(func() error { return s.receive(s.wire.boot, packets, true) })
-	}
 	if s.wire.offers != nil {
 		group.Go(func() error { return s.watchOthers(running) })
 	}
 	if s.engine != nil {
 		if s.wire.arp != nil {
-			s.fill(running, 0) // who comes meanwhile waits in the queue
+			s.fill(running, 0) // who comes meanwhile waits in the socket
 		}
 		group.Go(func() error { return s.keepReserves(running) })
 	}
-	group.Go(func() error {
-		defer decided.end()
-		return s.work(packets, decided, done)
-	})
-	group.Go(func() error { return s.commit(decided) })
+	group.Go(func() error { return s.receive(running, s.wire.udp, false) })
+	if s.wire.boot != nil {
+		group.Go(func() error { return s.receive(running, s.wire.boot, true) })
+	}
 	s.log.Info("answering", "address", s.cfg.Address, "proxy", s.cfg.Proxy)
 	err := group.Wait()
-	closed := s.wire.packet.Close()
+	closed := s.wire.closePorts()
 	if s.leases != nil {
 		closed = errors.Join(closed, s.leases.Close())
 	}
@@ -200,64 +189,18 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) work(packets *queue, decided *commits, done <-chan struct{}) error {
-	for {
-		select {
-		case <-packets.ready:
-			s.answer(packets.take(), decided)
-		case <-done:
-			return nil
-		}
-	}
-}
-
-// closeSockets ends the receivers; the packet socket stays until the last answer is sent.
-func (s *Server) closeSockets() {
-	s.wire.udp.Close()
-	if s.wire.boot != nil {
-		s.wire.boot.Close()
-	}
-	_ = s.wire.closeAround()
-}
-
-func (s *Server) receive(socket *net.UDPConn, packets *queue, boot bool) error {
-	buf := make([]byte, 1<<16)
-	for {
-		n, from, err := socket.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		if err != nil {
-			if errors.Is(err, errNetDown) {
-				continue // the interface went down; packets come again when it is up
-			}
-			return fmt.Errorf("receive: %w", err)
-		}
-		p, err := dhcpv4.FromBytes(buf[:n])
-		if err != nil {
-			s.metrics.packets.WithLabelValues("unknown", string(Malformed)).Inc()
-			s.log.Debug("packet is not DHCP", "ip", from.Addr(), "err", err)
-			continue
-		}
-		if packets.push(arrival{p, from, boot}) {
-			s.metrics.dropped.Inc()
-		}
-	}
-}
-
-// answer decides a batch and sends what gives nothing; what has to be on disk first goes on to be committed.
-func (s *Server) answer(batch []arrival, decided *commits) {
+// answer decides a batch and sends what gives nothing; what has to be on disk first is returned.
+func (s *Server) answer(batch []arrival) (decided commits) {
 	for i, d := range s.decide(batch) {
 		s.metrics.packets.WithLabelValues(typeLabel(batch[i].DHCPv4), string(d.Outcome)).Inc()
 		if len(d.Records) > 0 {
-			if !decided.push(batch[i], d) {
-				s.metrics.dropped.Inc()
-			}
+			decided.packets, decided.decisions = append(decided.packets, batch[i]), append(decided.decisions, d)
 			continue
 		}
 		s.tell(batch[i], d)
 		s.send(batch[i], d.Reply)
 	}
+	return decided
 }
 
 // send answers on the boot server's port whoever asked there, all others as RFC 2131 says.

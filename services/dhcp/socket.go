@@ -97,7 +97,10 @@ func carries(link *net.Interface, want netip.Addr) error {
 	return fmt.Errorf("interface %s: does not have the address %s", link.Name, want)
 }
 
-func (w *wire) close() error {
+func (w *wire) close() error { return errors.Join(w.closePorts(), w.closeAround()) }
+
+// closePorts ends what answers leave by.
+func (w *wire) closePorts() error {
 	err := w.udp.Close()
 	if w.boot != nil {
 		err = errors.Join(err, w.boot.Close())
@@ -105,7 +108,7 @@ func (w *wire) close() error {
 	if w.packet != nil {
 		err = errors.Join(err, w.packet.Close())
 	}
-	return errors.Join(err, w.closeAround())
+	return err
 }
 
 // sendBoot answers from the boot server's port.

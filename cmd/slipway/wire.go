@@ -64,6 +64,9 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	if err != nil {
 		return err
 	}
+	if err := a.bareMetal(ctx, mgr, registry, group); err != nil {
+		return err
+	}
 	if err := a.listenBoot(ctx, lookup, artifacts, registry, group); err != nil {
 		return err
 	}

@@ -36,10 +36,14 @@ const (
 	MediumEjectedAnnotation = "slipway.io/medium-ejected"
 	// BootCorrectionAnnotation is written by bmac: how often the installed host came back into the discovery image, a number.
 	BootCorrectionAnnotation = "slipway.io/boot-correction"
+	// BootCorrectedAnnotation is written by the host's controller: which BootCorrectionAnnotation it answered with a start from the disk.
+	BootCorrectedAnnotation = "slipway.io/boot-corrected"
 	// BootMethodAnnotation is written by the host's controller: which way the host boots its image, and why this one.
 	BootMethodAnnotation = "slipway.io/boot-method"
 	// BootMethodWantedAnnotation is a user's: virtual-media, http or pxe, whatever the BMC says that it can do.
 	BootMethodWantedAnnotation = "slipway.io/boot-method-wanted"
+	// AssetTagAnnotation on a HardwareData is the machine's, which the kind has no field for.
+	AssetTagAnnotation = "slipway.io/asset-tag"
 	// BMCCAAnnotation is a user's: the ConfigMap with the CA (key ca.crt) that signed the BMC's certificate.
 	BMCCAAnnotation = "slipway.io/bmc-ca"
 	// SiteBMCCA is the ConfigMap in the appliance's namespace with the CA of all BMCs (key ca.crt).

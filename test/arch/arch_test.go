@@ -34,6 +34,7 @@ var rules = []rule{
 	{from: []string{"services/"}, forbidden: []string{"cmd/", "test/"}, why: "only cmd wires"},
 	{from: []string{"services/", "ipxe", "assets/"}, forbidden: []string{"mirror/"}, why: "services get registry and releases through interfaces"},
 	{from: []string{"services/controllers"}, forbidden: protocols, why: "controllers decide and write objects; they never import protocols"},
+	{from: []string{"services/bmc", "services/bmh"}, forbidden: append([]string{"services/controllers", "services/controlplane"}, protocols...), why: "BMCs and what is decided about hosts know no controller and no protocol"},
 	{from: []string{"services/controlplane"}, forbidden: append([]string{"services/controllers"}, protocols...), why: "control planes are run by a driver that knows no kinds"},
 	{from: []string{"services/api", "services/run", "services/host"}, forbidden: append([]string{"services/controllers", "services/controlplane"}, protocols...), why: "what all share imports none of them"},
 	{from: protocols, forbidden: append([]string{"services/controllers", "services/controlplane"}, protocols...), why: "protocols never import one another, nor controllers"},

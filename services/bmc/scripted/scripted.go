@@ -322,3 +322,23 @@ func (b *BMC) media() string {
 }
 
 func clean(path string) string { return "/" + strings.Trim(path, "/") }
+
+// Media that are inserted.
+func (b *BMC) Media() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var images []string
+	for _, slot := range b.state.slots {
+		if slot.image != "" {
+			images = append(images, slot.image)
+		}
+	}
+	return images
+}
+
+// Power as the BMC tells it.
+func (b *BMC) Power() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state.power
+}

@@ -1,0 +1,256 @@
+//go:build integration
+
+package baremetalhost_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/bmc"
+	"github.com/slipway-io/slipway/services/bmc/scripted"
+	"github.com/slipway-io/slipway/services/bmh"
+)
+
+// fault of one host, whose BMC has a profile.
+type fault struct {
+	name    string
+	profile int
+	test    func(*machine)
+}
+
+// TestIntegrationFaults: each names its cause in the status, and the host goes on by itself when it is gone.
+func TestIntegrationFaults(t *testing.T) {
+	w := start(t)
+	profiles := scripted.Profiles()
+	for i, f := range faults() {
+		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
+			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			m := inner.declare("fault-"+strings.ReplaceAll(f.name, " ", "-"), profiles[f.profile], scripted.Options{Seed: uint64(100 + i)}, nil)
+			f.test(m)
+			m.delete()
+			m.gone()
+			if counts := m.Counts(); counts.AtOnce > 2 || counts.Sessions > 1 || counts.WrongPasswords > 1 {
+				t.Errorf("%d requests at a time, %d sessions, one wrong password tried %d times", counts.AtOnce, counts.Sessions, counts.WrongPasswords)
+			}
+		})
+	}
+}
+
+func (m *machine) provision() {
+	m.Helper()
+	m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Image, h.Spec.Online = liveISO(image), true })
+}
+
+func (m *machine) provisioned() {
+	m.Helper()
+	m.state(metal3v1alpha1.StateAvailable)
+	m.provision()
+	m.state(metal3v1alpha1.StateProvisioned)
+	m.well()
+}
+
+func faults() []fault {
+	dead := func(down bool) func(*scripted.Faults) { return func(f *scripted.Faults) { f.Down = down } }
+	return []fault{
+		{"dead before it registers", 0, func(m *machine) {
+			m.state(metal3v1alpha1.StateAvailable)
+			m.Fault(dead(true))
+			m.password("scripted-password ") // written again: it registers anew
+			m.fails(bmc.Unreachable, metal3v1alpha1.RegistrationError)
+			m.Fault(dead(false))
+			m.well()
+		}},
+		{"dead while it runs", 1, func(m *machine) {
+			m.provisioned()
+			m.Fault(dead(true))
+			m.fails(bmc.Unreachable, metal3v1alpha1.PowerManagementError)
+			m.Fault(dead(false))
+			m.well()
+		}},
+		{"storm", 2, func(m *machine) {
+			m.provisioned()
+			m.Fault(func(f *scripted.Faults) { f.Storm = true })
+			m.fails(bmc.Busy, metal3v1alpha1.PowerManagementError)
+			m.Fault(func(f *scripted.Faults) { f.Storm = false })
+			m.well()
+		}},
+		{"half bodies", 3, func(m *machine) {
+			m.provisioned()
+			m.Fault(func(f *scripted.Faults) { f.HalfBody = true })
+			m.fails(bmc.Protocol, metal3v1alpha1.PowerManagementError)
+			m.Fault(func(f *scripted.Faults) { f.HalfBody = false })
+			m.well()
+		}},
+		{"no session to be had", 4, func(m *machine) {
+			m.state(metal3v1alpha1.StateAvailable)
+			m.Fault(func(f *scripted.Faults) { f.SessionTableFull = true })
+			m.DropSessions()
+			m.fails(bmc.SessionLimit, metal3v1alpha1.PowerManagementError)
+			m.Fault(func(f *scripted.Faults) { f.SessionTableFull = false })
+			m.well()
+		}},
+		{"password rotated", 5, func(m *machine) {
+			m.provisioned()
+			m.Rotate("new-password")
+			m.fails(bmc.Refused, metal3v1alpha1.ProvisionedRegistrationError)
+			time.Sleep(3 * time.Second) // polls that do not log in
+			if wrong := m.Counts().WrongPasswords; wrong != 1 {
+				m.Errorf("wrong password tried %d times", wrong)
+			}
+			m.password("new-password")
+			m.well()
+			if m.host.Status.Provisioning.State != metal3v1alpha1.StateProvisioned || len(m.Starts()) != 1 {
+				m.Errorf("%s, started %v", m.told(), m.Starts())
+			}
+		}},
+		{"medium unreachable", 2, mediumUnreachable},
+		{"medium unreachable at once", 6, mediumUnreachable},
+		{"certificate of nobody", 0, func(m *machine) {
+			m.provisioned()
+			other, err := scripted.SelfSigned()
+			m.must(err)
+			m.SetCertificate(other)
+			m.fails(bmc.TLS, metal3v1alpha1.PowerManagementError)
+			if !strings.Contains(m.host.Status.ErrorMessage, api.BMCCAAnnotation) {
+				m.Error(m.told())
+			}
+			m.trusted(m.pem())
+			m.well()
+		}},
+		{"power stuck", 1, func(m *machine) {
+			m.state(metal3v1alpha1.StateAvailable)
+			m.Fault(func(f *scripted.Faults) { f.StuckTask = true })
+			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = true })
+			m.fails(bmc.Stuck, metal3v1alpha1.PowerManagementError)
+			m.Fault(func(f *scripted.Faults) { f.StuckTask = false })
+			m.well()
+		}},
+		{"no Secret", 0, func(m *machine) {
+			m.provisioned()
+			m.must(m.Delete(m.Context(), m.secret))
+			m.fails(bmh.Secret, metal3v1alpha1.PowerManagementError)
+			m.secret.ResourceVersion, m.secret.UID = "", ""
+			m.must(m.Create(m.Context(), m.secret))
+			m.well()
+		}},
+		{"no way to boot", 0, func(m *machine) {
+			m.state(metal3v1alpha1.StateAvailable)
+			m.edit(func(h *metal3v1alpha1.BareMetalHost) {
+				h.Spec.Image, h.Spec.Online = &metal3v1alpha1.Image{URL: "http://192.0.2.1/disk.qcow2", Checksum: "x"}, true
+			})
+			m.fails(bmh.Unbootable, metal3v1alpha1.ProvisioningError)
+			m.provision()
+			m.state(metal3v1alpha1.StateProvisioned)
+			m.well()
+		}},
+		{"back in discovery", 4, func(m *machine) {
+			m.provisioned()
+			m.annotate(api.BootImageAnnotation, api.BootImageInstalled)
+			m.eventually("ejected", func() bool { m.read(); return m.host.Annotations[api.MediumEjectedAnnotation] != "" })
+			m.annotate(api.BootCorrectionAnnotation, "1")
+			m.eventually("corrected", func() bool { m.read(); return m.host.Annotations[api.BootCorrectedAnnotation] == "1" })
+			if starts := m.Starts(); starts[len(starts)-1] != "Hdd" || len(starts) != 2 {
+				m.Errorf("started %v", starts)
+			}
+			m.annotate(api.BootCorrectionAnnotation, "2")
+			m.fails(bmh.BootOrder, metal3v1alpha1.ProvisioningError)
+			m.bare(api.BootCorrectionAnnotation)
+			m.well()
+		}},
+	}
+}
+
+func mediumUnreachable(m *machine) {
+	m.state(metal3v1alpha1.StateAvailable)
+	m.Fault(func(f *scripted.Faults) { f.MediaUnreachable = true })
+	m.provision()
+	m.fails(bmc.Media, metal3v1alpha1.ProvisioningError)
+	m.Fault(func(f *scripted.Faults) { f.MediaUnreachable = false })
+	m.state(metal3v1alpha1.StateProvisioned)
+	m.well()
+}
+
+// TestIntegrationDeletionEnds although nothing can be done with the BMC.
+func TestIntegrationDeletionEnds(t *testing.T) {
+	w := start(t)
+	for name, spoil := range map[string]func(*machine){
+		"unreachable":       func(m *machine) { m.Fault(func(f *scripted.Faults) { f.Down = true }) },
+		"without-secret":    func(m *machine) { m.must(m.Delete(m.Context(), m.secret)) },
+		"wrong-credentials": func(m *machine) { m.Rotate("another") },
+		"stuck":             func(m *machine) { m.Fault(func(f *scripted.Faults) { f.StuckTask = true }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			m := inner.declare("delete-"+name, scripted.Profiles()[1], scripted.Options{Seed: 200}, nil)
+			m.provisioned()
+			spoil(m)
+			m.delete()
+			m.gone()
+			m.eventually("an Event says so", func() bool { return strings.Contains(m.reasons(), "GaveUp") })
+		})
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// killer is a machine that asks for the controllers' end in the middle of a step.
+type killer struct {
+	at   string
+	kill chan struct{}
+}
+
+func (k *killer) did(what string) error {
+	if what == k.at {
+		k.at = ""
+		close(k.kill)
+		return errKilled
+	}
+	return nil
+}
+
+func (k *killer) PowerOn(context.Context) error { return k.did("on") }
+func (k *killer) PowerOff(context.Context, bool) error {
+	return k.did("off")
+}
+func (k *killer) Reset(context.Context) error          { return k.did("reset") }
+func (k *killer) Insert(context.Context, string) error { return k.did("insert") }
+func (k *killer) Eject(context.Context) error          { return k.did("eject") }
+func (k *killer) BootOnce(_ context.Context, target, _ string) error {
+	return k.did("boot " + target)
+}
+
+// TestIntegrationKilled in the middle of every step: what comes after ends as it would have.
+func TestIntegrationKilled(t *testing.T) {
+	w := start(t)
+	for _, at := range []string{"insert", "boot Cd", "on", "eject", "boot None", "off"} {
+		t.Run(strings.ReplaceAll(at, " ", "-"), func(t *testing.T) {
+			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			k := &killer{at: at, kill: make(chan struct{})}
+			m := inner.declare("killed-"+strings.ToLower(strings.ReplaceAll(at, " ", "-")), scripted.Profiles()[0], scripted.Options{Seed: 300, Machine: k}, nil)
+			m.state(metal3v1alpha1.StateAvailable)
+			m.provision()
+			restarted := make(chan struct{})
+			go func() {
+				defer close(restarted)
+				<-k.kill
+				w.kill()
+				w.run()
+			}()
+			m.state(metal3v1alpha1.StateProvisioned)
+			m.annotate(api.BootImageAnnotation, api.BootImageInstalled)
+			m.eventually("medium ejected", func() bool { m.read(); return m.host.Annotations[api.MediumEjectedAnnotation] != "" })
+			m.delete()
+			m.gone()
+			<-restarted
+			if m.Power() != "Off" || len(m.Media()) != 0 {
+				t.Errorf("power %s, media %v", m.Power(), m.Media())
+			}
+		})
+	}
+}

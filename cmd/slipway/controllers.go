@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-io/slipway/services/controllers/agent"
 	"github.com/slipway-io/slipway/services/controllers/agentcluster"
 	"github.com/slipway-io/slipway/services/controllers/agentmachine"
+	"github.com/slipway-io/slipway/services/controllers/bmac"
 	"github.com/slipway-io/slipway/services/controllers/capi"
 	"github.com/slipway-io/slipway/services/controllers/csr"
 	"github.com/slipway-io/slipway/services/controllers/dnsrecords"
@@ -54,6 +55,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		{"nodepool", pools},
 		{"agentcluster", &agentcluster.Reconciler{Client: kube}},
 		{"agentmachine", &agentmachine.Reconciler{Client: kube, Live: mgr.GetAPIReader()}},
+		{"bmac", &bmac.Reconciler{Client: kube, Now: time.Now}},
 		{"csr", &csr.Reconciler{Client: kube, Guests: guests}},
 		{"dnsrecords", &dnsrecords.Reconciler{Client: kube, Guests: guests, Zones: names, Site: a.config.SiteAddresses()}},
 		{"reservations", &reservations.Reconciler{Client: kube, Leases: &a.inventory}},

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-io/slipway/assets/crds"
 	"github.com/slipway-io/slipway/services/agentapi"
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/controllers/bmac"
 	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/infraenv"
 	"github.com/slipway-io/slipway/services/host"
@@ -48,7 +49,8 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	}
 	agents := agentapi.New(agentapi.Config{
 		Tokens: a.tokens, InfraEnvs: lookup, Agents: store, Secrets: store,
-		Images: diskImages{a, artifacts}, Ignition: pointers{a, images, artifacts}, Requirements: host.DefaultRequirements(), Log: a.log,
+		Images: diskImages{a, artifacts}, Ignition: pointers{a, images, artifacts}, Powers: bmac.Lookup{Client: mgr.GetClient()},
+		Requirements: host.DefaultRequirements(), Log: a.log,
 	})
 	if err := agents.Follow(ctx, mgr.GetCache()); err != nil {
 		return err

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/slipway-io/slipway/services/agentapi/wire"
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/host"
 )
 
 func (s *site) expect(hostID, state string) {
@@ -107,6 +109,79 @@ func TestLife(t *testing.T) {
 	}
 	s.code(s.from("10.7.0.99:5", "POST", path, own, reply("reboot-for-reclaim", 0, "", "")), 204)
 	s.expect(host1, api.StateReclaimingRebooting)
+	s.discover(envA, host1)
+	s.expect(host1, api.StateKnownUnbound)
+}
+
+// install brings a host to where its disk is written.
+func (s *site) install(env, hostID string) {
+	s.t.Helper()
+	s.discover(env, hostID)
+	s.user(hostID, claim)
+	s.discover(env, hostID)
+	s.call("GET", at(env, hostID, "/instructions"), "env:"+env, "").steps(s.t)
+	s.code(s.call("PUT", at(env, hostID, "/progress"), "env:"+env, `{"current_stage":"Writing image to disk"}`), 200)
+}
+
+func TestRebootWaitsForTheMedium(t *testing.T) {
+	s := newSite(t)
+	s.install(envA, host1)
+	s.bmc(host.Power{BareMetalHost: "slipway/w0", Medium: true})
+	reboot := func() answer {
+		return s.call("PUT", at(envA, host1, "/progress"), "env:"+envA, `{"current_stage":"Rebooting"}`)
+	}
+	for range 2 {
+		held := reboot()
+		s.code(held, 503)
+		if held.header.Get("Retry-After") != "1" || !strings.Contains(string(held.body), "BareMetalHost slipway/w0") {
+			t.Errorf("%v %s", held.header, held.body)
+		}
+	}
+	// The disk is written: that is what the BMC waits for.
+	if a := s.agents[host1]; !host.Installed(a) || !strings.HasPrefix(a.Status.Progress.ProgressInfo, "waiting for the BMC") ||
+		!strings.Contains(a.Status.DebugInfo.StateInfo, "Rebooting, waiting for the BMC") {
+		t.Errorf("%+v", a.Status)
+	}
+	s.bmc(host.Power{BareMetalHost: "slipway/w0"})
+	s.code(reboot(), 200)
+	if a := s.agents[host1]; a.Status.Progress.ProgressInfo != "" || a.Status.DebugInfo.StateInfo != "Rebooting" {
+		t.Errorf("%+v", a.Status)
+	}
+}
+
+func TestRebootDoesNotWaitForEver(t *testing.T) {
+	s := newSite(t)
+	s.install(envA, host1)
+	s.bmc(host.Power{BareMetalHost: "slipway/w0", Medium: true})
+	reboot := func() answer {
+		return s.call("PUT", at(envA, host1, "/progress"), "env:"+envA, `{"current_stage":"Rebooting"}`)
+	}
+	s.code(reboot(), 503)
+	s.user(host1, func(a *agentv1beta1.Agent) {
+		before := metav1.NewTime(time.Now().Add(-host.MediumPatience))
+		a.Status.Progress.StageStartTime = &before
+	})
+	s.code(reboot(), 200)
+}
+
+func TestReclaimIsTheBMCs(t *testing.T) {
+	s := newSite(t)
+	s.install(envA, host1)
+	s.code(s.call("PUT", at(envA, host1, "/progress"), "env:"+envA, `{"current_stage":"Rebooting"}`), 200)
+	s.bmc(host.Power{BareMetalHost: "slipway/w0"})
+	s.user(host1, func(a *agentv1beta1.Agent) { a.Spec.ClusterDeploymentName = nil })
+	s.expect(host1, api.StateReclaiming)
+	poll := func() []wire.Step {
+		return s.from("10.7.0.99:5", "GET", at(envA, host1, "/instructions"), "host:"+host1, "").steps(t).Instructions
+	}
+	if steps := poll(); len(steps) != 0 {
+		t.Errorf("a host with a BMC is told %+v", steps)
+	}
+	s.bmc(host.Power{BareMetalHost: "slipway/w0", Problem: "its BMC does not answer"})
+	if steps := poll(); len(steps) != 1 || steps[0].Type != "reboot-for-reclaim" {
+		t.Errorf("a host whose BMC is of no use is told %+v", steps)
+	}
+	// The discovery image comes up from another address.
 	s.discover(envA, host1)
 	s.expect(host1, api.StateKnownUnbound)
 }

@@ -114,7 +114,8 @@ func (s *Server) enterAs(w http.ResponseWriter, r *http.Request, infraEnvID, hos
 
 // moves says that the host is between two systems, which may have different addresses.
 func moves(agent *agentv1beta1.Agent) bool {
-	return host.Installed(agent) || host.State(agent) == api.StateReclaimingRebooting
+	state := host.State(agent)
+	return host.Installed(agent) || state == api.StateReclaiming || state == api.StateReclaimingRebooting
 }
 
 func belongs(agent *agentv1beta1.Agent, infraEnv *agentv1beta1.InfraEnv) bool {

@@ -50,6 +50,7 @@ type site struct {
 	agents map[string]*agentv1beta1.Agent
 	count  int
 	node   bool
+	power  host.Power
 	server *agentapi.Server
 	web    *httptest.Server
 	log    bytes.Buffer
@@ -58,7 +59,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	s := &site{t: t, agents: map[string]*agentv1beta1.Agent{}}
 	s.server = agentapi.New(agentapi.Config{
-		Tokens: tokens{}, InfraEnvs: s, Agents: s, Secrets: s, Images: s, Ignition: s,
+		Tokens: tokens{}, InfraEnvs: s, Agents: s, Secrets: s, Images: s, Ignition: s, Powers: s,
 		Requirements: host.DefaultRequirements(), Log: slog.New(slog.NewTextHandler(&s.log, nil)),
 	})
 	s.web = httptest.NewServer(s.server)
@@ -239,4 +240,17 @@ const inventory = `{"hostname":"w0","cpu":{"count":4,"architecture":"x86_64"},"m
 func reply(step string, code int, output, message string) string {
 	data, _ := json.Marshal(wire.StepReply{Type: step, ID: step + "-1", ExitCode: code, Output: output, Error: message})
 	return string(data)
+}
+
+// Power implements agentapi.Powers.
+func (s *site) Power(context.Context, *agentv1beta1.Agent) (host.Power, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.power, nil
+}
+
+func (s *site) bmc(power host.Power) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.power = power
 }

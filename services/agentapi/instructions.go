@@ -97,7 +97,7 @@ func (s *Server) readClock(c *call, r *http.Request) {
 // await gives the steps that are due, at once or when the Agent's state brings some, at most after patience.
 func (s *Server) await(ctx context.Context, agent *agentv1beta1.Agent, patience time.Duration) (host.Plan, []host.StepType, error) {
 	hostID := agent.Name
-	plan := host.NextSteps(agent)
+	plan := s.plan(ctx, agent)
 	next := plan.Next
 	if patience > 0 {
 		next = time.Second
@@ -112,7 +112,7 @@ func (s *Server) await(ctx context.Context, agent *agentv1beta1.Agent, patience 
 		if err != nil {
 			return plan, nil, err
 		}
-		plan = host.NextSteps(agent)
+		plan = s.plan(ctx, agent)
 		steps, in := s.sessions.due(hostID, plan)
 		if len(steps) > 0 || plan.Exit || patience == 0 {
 			return plan, steps, nil
@@ -132,6 +132,27 @@ func (s *Server) await(ctx context.Context, agent *agentv1beta1.Agent, patience 
 			return plan, nil, nil
 		}
 	}
+}
+
+// plan leaves to a host's BMC what that does better.
+func (s *Server) plan(ctx context.Context, agent *agentv1beta1.Agent) host.Plan {
+	plan := host.NextSteps(agent)
+	if len(plan.Steps) > 0 && host.Reclaims(agent, s.power(ctx, agent)) {
+		plan.Steps = nil
+	}
+	return plan
+}
+
+// power of a host; one that cannot be found out is nobody's, so that the host does what it can by itself.
+func (s *Server) power(ctx context.Context, agent *agentv1beta1.Agent) host.Power {
+	if s.Powers == nil {
+		return host.Power{}
+	}
+	power, err := s.Powers.Power(ctx, agent)
+	if err != nil {
+		s.Log.Warn("who switches the host is not known", "host", agent.Name, "err", err)
+	}
+	return power
 }
 
 // instruct turns due steps into instructions of the wire.

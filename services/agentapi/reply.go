@@ -86,14 +86,28 @@ func (s *Server) progress(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, smallBody, &request) {
 		return
 	}
+	stage, info := models.HostStage(request.Stage), clip(request.Info)
+	power, held := host.Power{}, false
+	if stage == models.HostStageRebooting {
+		power = s.power(r.Context(), c.agent)
+		if held = !host.Ready(c.agent, power, s.Now()); held {
+			info = host.Waits(power)
+		}
+	}
 	_, err := s.update(r.Context(), c.agent, func(a *agentv1beta1.Agent) error {
-		return host.Progress(a, models.HostStage(request.Stage), clip(request.Info), s.Now())
+		return host.Progress(a, stage, info, s.Now())
 	})
 	if err != nil {
 		s.failed(w, r, c, "take progress", err)
 		return
 	}
-	s.Log.Info("host progress", "host", c.hostID, "stage", request.Stage, "info", clip(request.Info))
+	if held {
+		// The host reports again until it may go.
+		w.Header().Set("Retry-After", "1")
+		problem(w, r, http.StatusServiceUnavailable, info)
+		return
+	}
+	s.Log.Info("host progress", "host", c.hostID, "stage", request.Stage, "info", info, "mediumLeft", power.Medium)
 	w.WriteHeader(http.StatusOK)
 }
 

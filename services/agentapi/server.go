@@ -75,14 +75,21 @@ type Ignition interface {
 	Pointer(ctx context.Context, in Pointer) ([]byte, error)
 }
 
+// Powers knows who switches a host's power.
+type Powers interface {
+	Power(ctx context.Context, agent *agentv1beta1.Agent) (host.Power, error)
+}
+
 // Config wires a Server.
 type Config struct {
-	Tokens       Tokens
-	InfraEnvs    InfraEnvs
-	Agents       Agents
-	Secrets      Secrets
-	Images       Images
-	Ignition     Ignition
+	Tokens    Tokens
+	InfraEnvs InfraEnvs
+	Agents    Agents
+	Secrets   Secrets
+	Images    Images
+	Ignition  Ignition
+	// Powers may be nil: people then switch all hosts.
+	Powers       Powers
 	Requirements host.Requirements
 	Log          *slog.Logger
 	// Now is time.Now when nil.

@@ -132,6 +132,10 @@ func Progress(a *agentv1beta1.Agent, stage models.HostStage, info string, now ti
 		return &Refusal{http.StatusConflict, fmt.Sprintf("stage %q is not the host's to report", stage)}
 	}
 	setStage(a, stage, info, now)
+	if stage == models.HostStageRebooting && info != "" {
+		setState(a, api.StateInstallingInProgress, string(stage)+", "+info)
+		return nil
+	}
 	setState(a, api.StateInstallingInProgress, string(stage))
 	return nil
 }

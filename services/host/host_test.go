@@ -210,6 +210,10 @@ func TestInstallationDisk(t *testing.T) {
 		if a.Status.InstallationDiskID != c.want {
 			t.Errorf("%q: disk %q, want %q", c.asked, a.Status.InstallationDiskID, c.want)
 		}
+		// No cluster takes a host whose disk is not to be found.
+		if state := host.State(a); (state == api.StateInsufficient) != (c.problem != "") {
+			t.Errorf("%q: state %s, %s", c.asked, state, a.Status.DebugInfo.StateInfo)
+		}
 		synced := conditionsv1.FindStatusCondition(a.Status.Conditions, agentv1beta1.SpecSyncedCondition)
 		if c.problem != "" && (synced.Reason != agentv1beta1.InputErrorReason || !strings.HasSuffix(synced.Message, c.problem)) {
 			t.Errorf("%q: %s %q", c.asked, synced.Reason, synced.Message)

@@ -72,7 +72,7 @@ func checks(a *agentv1beta1.Agent, seen Observed) []check {
 		{id: "has-min-memory", category: hardware, needsInventory: true, ok: fmt.Sprintf("%d MiB of memory", memory(inventory)>>20),
 			problem: when(memory(inventory)+memoryTolerance < need.MemoryBytes, "the host has %d MiB of memory, %d MiB are needed",
 				memory(inventory)>>20, need.MemoryBytes>>20)},
-		{id: "has-min-valid-disks", category: hardware, needsInventory: true, problem: disksProblem(inventory), ok: "Sufficient disk capacity"},
+		{id: "has-min-valid-disks", category: hardware, needsInventory: true, problem: disksProblem(a), ok: "Sufficient disk capacity"},
 		{id: "hostname-valid", category: hardware, needsInventory: true, problem: hostnameProblem(Hostname(a)),
 			ok: fmt.Sprintf("Hostname %s is allowed", Hostname(a))},
 		{id: "hostname-unique", category: hardware, needsInventory: true, boundOnly: true,
@@ -110,9 +110,16 @@ func skewed(skew time.Duration) string {
 	return ""
 }
 
-func disksProblem(inventory agentv1beta1.HostInventory) string {
+// disksProblem is also that of the disk which the spec names: a host with another one must not be taken by a cluster.
+func disksProblem(a *agentv1beta1.Agent) string {
+	inventory := a.Status.Inventory
 	if len(inventory.Disks) == 0 {
 		return "the host has no disk"
+	}
+	if a.Spec.InstallationDiskID != "" {
+		if _, err := installationDisk(a); err != nil {
+			return err.Error()
+		}
 	}
 	if _, found := smallestDisk(inventory); found {
 		return ""

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	"github.com/openshift/assisted-service/models"
 	corev1 "k8s.io/api/core/v1"
@@ -212,6 +213,45 @@ func TestBootDecision(t *testing.T) {
 	}
 	if _, err := (infraenv.Lookup{Client: memory(t)}).Default(t.Context(), "x86_64"); !apierrors.IsNotFound(err) {
 		t.Errorf("default of none: %v", err)
+	}
+}
+
+func TestBootDecisionOfDeclaredMachines(t *testing.T) {
+	other := infraEnv(nil)
+	other.Name, other.UID = "other", "bbbbbbbb-0000-4000-8000-000000000002"
+	bmh := func(host, mac, env, boots string) *metal3v1alpha1.BareMetalHost {
+		h := &metal3v1alpha1.BareMetalHost{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "slipway", Name: host, Labels: map[string]string{api.InfraEnvLabel: env}, Annotations: map[string]string{api.BootImageAnnotation: boots},
+		}}
+		h.Spec.BootMACAddress = mac
+		return h
+	}
+	shown := bmh("h4", "", "other", "")
+	shown.Status.HardwareDetails = &metal3v1alpha1.HardwareDetails{NIC: []metal3v1alpha1.NIC{{MAC: "52:54:00:00:00:0E"}}}
+	lookup := infraenv.Lookup{DefaultName: "slipway/default", Client: memory(t, infraEnv(nil), other,
+		bmh("h1", "52:54:00:00:00:0A", "other", ""), bmh("h2", "52:54:00:00:00:0b", "other", api.BootImageInstalled),
+		bmh("h3", "52:54:00:00:00:0c", "other", api.BootImageInstalled), shown, bmh("h5", "52:54:00:00:00:0f", "", ""),
+		bmh("h6", "52:54:00:00:00:10", "gone", ""),
+		agent("11111111-0000-4000-8000-000000000003", "52:54:00:00:00:0c", api.StateReclaiming, "", false),
+	)}
+	for _, one := range []struct {
+		mac, env string
+		local    bool
+	}{
+		{"52:54:00:00:00:0a", "other", false},
+		{"52-54-00-00-00-0B", "other", true},
+		{"52:54:00:00:00:0c", "other", false}, // its Agent is the newer word
+		{"52:54:00:00:00:0e", "other", false},
+		{"52:54:00:00:00:0f", "default", false},
+		{"52:54:00:00:00:ff", "default", false},
+	} {
+		local, found, err := lookup.BootDecision(t.Context(), one.mac, "", "x86_64")
+		if err != nil || local != one.local || found == nil || found.Name != one.env {
+			t.Errorf("%s: local %t, infraenv %v, %v", one.mac, local, found, err)
+		}
+	}
+	if _, _, err := lookup.BootDecision(t.Context(), "52:54:00:00:00:10", "", "x86_64"); !apierrors.IsNotFound(err) {
+		t.Errorf("a machine whose InfraEnv is not there yet: %v", err)
 	}
 }
 

@@ -1,18 +1,21 @@
 package infraenv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/controllers/bmac"
 	"github.com/slipway-io/slipway/services/host"
 )
 
@@ -69,29 +72,60 @@ func (l Lookup) Default(ctx context.Context, arch string) (*agentv1beta1.InfraEn
 	return &fit[0], nil
 }
 
-// BootDecision says whether the machine boots its own disk; infraEnv is the one that it is discovered with otherwise.
+// BootDecision says whether the machine boots its own disk; infraEnv is the one that it is discovered with otherwise: that of
+// the BareMetalHost which declares the machine, else of its Agent, else the default.
 // mac and uuid are as the firmware has them, either may be empty; so may arch, which chooses for unknown machines.
 func (l Lookup) BootDecision(ctx context.Context, mac, uuid, arch string) (local bool, infraEnv *agentv1beta1.InfraEnv, err error) {
 	agent, err := l.machine(ctx, mac, uuid)
 	if err != nil {
 		return false, nil, err
 	}
-	if agent == nil {
+	declared, err := l.declared(ctx, bmac.MAC(mac))
+	if err != nil {
+		return false, nil, err
+	}
+	var key client.ObjectKey
+	switch {
+	case declared != nil:
+		key = client.ObjectKey{Namespace: declared.Namespace, Name: declared.Labels[api.InfraEnvLabel]}
+		local = declared.Annotations[api.BootImageAnnotation] == api.BootImageInstalled
+	case agent != nil:
+		key = client.ObjectKey{Namespace: agent.Namespace, Name: agent.Labels[api.InfraEnvLabel]}
+	default:
 		infraEnv, err = l.Default(ctx, arch)
 		return false, infraEnv, err
 	}
-	if host.Installed(agent) {
-		local = true
+	if agent != nil {
+		local = host.Installed(agent)
 	}
 	infraEnv = &agentv1beta1.InfraEnv{}
-	key := client.ObjectKey{Namespace: agent.Namespace, Name: agent.Labels[api.InfraEnvLabel]}
 	if err := l.Client.Get(ctx, key, infraEnv); err != nil {
 		if apierrors.IsNotFound(err) && local {
 			return true, nil, nil
 		}
-		return false, nil, fmt.Errorf("read infraenv %s of agent %s: %w", key, agent.Name, err)
+		return false, nil, fmt.Errorf("read infraenv %s of machine %s: %w", key, cmp.Or(mac, uuid), err)
 	}
 	return local, infraEnv, nil
+}
+
+// declared is the oldest BareMetalHost with this MAC address and an InfraEnv; nil for none.
+func (l Lookup) declared(ctx context.Context, mac string) (*metal3v1alpha1.BareMetalHost, error) {
+	if mac == "" {
+		return nil, nil
+	}
+	all := &metal3v1alpha1.BareMetalHostList{}
+	if err := l.Client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list baremetalhosts: %w", err)
+	}
+	var found *metal3v1alpha1.BareMetalHost
+	for i := range all.Items {
+		bmh := &all.Items[i]
+		if bmh.DeletionTimestamp.IsZero() && bmh.Labels[api.InfraEnvLabel] != "" && bmac.HasMAC(bmh, mac) &&
+			(found == nil || bmh.CreationTimestamp.Before(&found.CreationTimestamp)) {
+			found = bmh
+		}
+	}
+	return found, nil
 }
 
 // machine is the newest Agent with this MAC address, else the one whose id the UUID is; nil for an unknown machine.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -157,6 +158,30 @@ func (m *Machine) Running() bool {
 	default:
 		return true
 	}
+}
+
+// CPU is the time that the machine has used of the processors since its power-on: what a boot costs, however busy the host is.
+func (m *Machine) CPU() (time.Duration, error) {
+	if !m.Running() {
+		return 0, fmt.Errorf("%s has no power", m.Name)
+	}
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.qemu.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("look for threads of %s: %w", m.Name, err)
+	}
+	var sum time.Duration
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // a thread that has ended
+		}
+		var spent int64
+		if _, scanned := fmt.Sscan(string(text), &spent); err != nil || scanned != nil {
+			return 0, fmt.Errorf("read %s: %w", file, errors.Join(err, scanned))
+		}
+		sum += time.Duration(spent)
+	}
+	return sum, nil
 }
 
 // PowerOff pulls the plug.

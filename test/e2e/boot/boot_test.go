@@ -151,8 +151,12 @@ func (w way) boot(t *testing.T, ctx context.Context, r *site.Rehearsal) {
 	if !bytes.Contains(console, []byte(w.shown)) {
 		t.Errorf("its console shows no %q: it came another way", w.shown)
 	}
-	r.Report.Say(w.machine.Name, "booted: firmware %s, %s, %s, %.0f s from power-on to Agent",
-		w.machine.Firmware, w.path, w.architecture, time.Since(start).Seconds())
+	spent, err := w.machine.CPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Report.Say(w.machine.Name, "booted: firmware %s, %s, %s, %.0f s from power-on to Agent, %.0f s of a processor",
+		w.machine.Firmware, w.path, w.architecture, time.Since(start).Seconds(), spent.Seconds())
 }
 
 // discoveryISO is the URL of the InfraEnv's ISO of a kind.

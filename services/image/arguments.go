@@ -14,7 +14,8 @@ import (
 //
 //	append   VALUE           puts it at the end
 //	replace  KEY=NEW         stands where the first KEY=… stood, and for all of them; at the end when there is none
-//	         KEY=OLD=NEW     KEY=NEW stands for KEY=OLD alone
+//	         KEY=OLD=NEW     KEY=NEW stands for KEY=OLD alone. Without a KEY=OLD it is read as KEY=NEW, since values may have
+//	                         a "=" of their own; those of console have none, and network boots have no console by default
 //	delete   KEY or KEY=OLD  goes wherever it stands
 func changeArguments(defaults []string, changes []v1beta1.KernelArgument) ([]string, error) {
 	arguments := slices.Clone(defaults)
@@ -46,7 +47,7 @@ func replaceArgument(arguments []string, value string) ([]string, error) {
 		return nil, fmt.Errorf("kernel argument %q: replace wants KEY=NEW or KEY=OLD=NEW", value)
 	}
 	old, made := key, value
-	if was, is, both := strings.Cut(rest, "="); both && slices.Contains(arguments, key+"="+was) {
+	if was, is, both := strings.Cut(rest, "="); both && (key == "console" || slices.Contains(arguments, key+"="+was)) {
 		old, made = key+"="+was, key+"="+is
 	}
 	at := slices.IndexFunc(arguments, func(word string) bool { return matches(word, old) })

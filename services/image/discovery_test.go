@@ -278,6 +278,8 @@ func TestArguments(t *testing.T) {
 		{[]change{{Operation: "replace", Value: "a=2"}}, "quiet console=tty0 console=ttyS0,115200 a=2"},
 		{[]change{{Operation: "replace", Value: "console=ttyS1"}}, "quiet console=ttyS1 a=1"},
 		{[]change{{Operation: "replace", Value: "console=tty0=tty1"}}, "quiet console=tty1 console=ttyS0,115200 a=1"},
+		{[]change{{Operation: "replace", Value: "console=ttyS7,9600=ttyS1"}}, "quiet console=tty0 console=ttyS0,115200 a=1 console=ttyS1"},
+		{[]change{{Operation: "replace", Value: "rd.znet=qeth,layer2=1"}}, "quiet console=tty0 console=ttyS0,115200 a=1 rd.znet=qeth,layer2=1"},
 		{[]change{{Operation: "replace", Value: "ip=[fd00::1]"}}, "quiet console=tty0 console=ttyS0,115200 a=1 ip=[fd00::1]"},
 		{[]change{{Operation: "replace", Value: "root=UUID=1"}}, "quiet console=tty0 console=ttyS0,115200 a=1 root=UUID=1"},
 	} {

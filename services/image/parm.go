@@ -37,7 +37,7 @@ func ParseParm(query url.Values) (ipxe.Parm, error) {
 		p.IP = append(p.IP, address)
 	}
 	for _, text := range query["nameserver"] {
-		server, err := netip.ParseAddr(text)
+		server, err := netip.ParseAddr(strings.Trim(text, "[]")) // kernels want IPv6 in brackets, people may write them
 		if err != nil {
 			return p, fmt.Errorf("nameserver: %w", err)
 		}

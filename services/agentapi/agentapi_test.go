@@ -62,7 +62,7 @@ func TestLife(t *testing.T) {
 	changed := time.Now()
 	s.user(host1, claim)
 	bound := <-waiting
-	if took := time.Since(changed); took > time.Second || bound.steps(t).PostStep != wire.PostStepExit || bound.header.Get(wire.PreferenceApplied) == "" {
+	if took := time.Since(changed); took >= 20*time.Second || bound.steps(t).PostStep != wire.PostStepExit || bound.header.Get(wire.PreferenceApplied) == "" {
 		t.Fatalf("after %s: %s", took, bound.body)
 	}
 	s.expect(host1, api.StateBinding)
@@ -266,7 +266,7 @@ func TestWaitingEndsWithTheServer(t *testing.T) {
 	if next := s.call("GET", path, env, "").steps(t).Next; next != 3 {
 		t.Errorf("a host that cannot wait comes back in %d s", next)
 	}
-	if at := s.server.Seen(host1).At; time.Since(at) > time.Second {
+	if at := s.server.Seen(host1).At; at.Before(started) {
 		t.Errorf("last seen at %s", at)
 	}
 }

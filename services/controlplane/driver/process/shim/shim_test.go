@@ -168,7 +168,7 @@ func TestStubbornProcessIsKilled(t *testing.T) {
 	begin := time.Now()
 	r.stop()
 	<-r.done
-	if took := time.Since(begin); took < 900*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(begin); took < 900*time.Millisecond {
 		t.Errorf("stopping took %s", took)
 	}
 	stat := filepath.Join("/proc", strings.TrimSpace(string(data)), "stat")

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-io/slipway/services/bmc"
 	"github.com/slipway-io/slipway/services/bmc/redfish"
 	"github.com/slipway-io/slipway/services/controllers/baremetalhost"
+	"github.com/slipway-io/slipway/services/controllers/hostfirmwaresettings"
 	"github.com/slipway-io/slipway/services/run"
 )
 
@@ -34,6 +35,10 @@ func (a *appliance) bareMetal(ctx context.Context, mgr ctrl.Manager, registry *p
 	})
 	if err := hosts.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up controller baremetalhost: %w", err)
+	}
+	settings := &hostfirmwaresettings.Reconciler{Client: mgr.GetClient(), Pool: pool, Access: access, Refresh: time.Hour, Pending: time.Minute, Log: a.log}
+	if err := settings.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up controller hostfirmwaresettings: %w", err)
 	}
 	group.Add("bmc", pool.Run)
 	return nil

@@ -63,8 +63,9 @@ func (p Patience) Over(host *metal3v1alpha1.BareMetalHost, now time.Time) bool {
 	return waited >= p.Trouble || mistakes[FailureKind(host.Status)] && waited >= p.Mistake
 }
 
-// Fail notes a failure in the status, whose message begins with its kind. It is true when the failure is another one than before.
-func Fail(status *metal3v1alpha1.BareMetalHostStatus, kind bmc.FaultKind, message string) bool {
+// Fail notes a failure in the status, whose message begins with its kind; registered is whether the BMC accepted the credentials.
+// It is true when the failure is another one than before.
+func Fail(status *metal3v1alpha1.BareMetalHostStatus, registered bool, kind bmc.FaultKind, message string) bool {
 	if kind == "" {
 		kind = bmc.Protocol
 	}
@@ -76,13 +77,12 @@ func Fail(status *metal3v1alpha1.BareMetalHostStatus, kind bmc.FaultKind, messag
 	}
 	status.ErrorCount = min(status.ErrorCount+1, countLimit)
 	status.OperationalStatus = metal3v1alpha1.OperationalStatusError
-	status.ErrorType = errorType(status)
+	status.ErrorType = errorType(status, registered)
 	return news
 }
 
 // errorType by what was to be done.
-func errorType(status *metal3v1alpha1.BareMetalHostStatus) metal3v1alpha1.ErrorType {
-	registered := status.GoodCredentials.Version != ""
+func errorType(status *metal3v1alpha1.BareMetalHostStatus, registered bool) metal3v1alpha1.ErrorType {
 	switch state := status.Provisioning.State; {
 	case !registered && (state == provisioned || state == external || state == deprovisioning):
 		return metal3v1alpha1.ProvisionedRegistrationError

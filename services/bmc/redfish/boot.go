@@ -141,8 +141,14 @@ func (c *Client) BootOnce(ctx context.Context, target bmc.Boot, httpURL string) 
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", doing, err)
 	}
+	if known.clears() && known.now().enabled() == "Disabled" {
+		return "none was set", nil
+	}
 	if mode := known.now().Mode; mode != nil {
 		known.mode = *mode
+		if c.mode != "" {
+			known.mode = c.mode
+		}
 		if known.target == "UefiHttp" {
 			known.mode = "UEFI"
 		}

@@ -24,6 +24,8 @@ type Client struct {
 	shared *shared
 	// path of the system, empty for the only one.
 	path string
+	// mode of booting that is wanted, UEFI or Legacy; empty keeps the machine's.
+	mode string
 }
 
 // shared by all views.
@@ -103,6 +105,11 @@ func (c *Client) connect(ctx context.Context) error {
 
 // For is the same connection for another of the BMC's systems.
 func (c *Client) For(systemPath string) *Client { return &Client{shared: c.shared, path: systemPath} }
+
+// InMode is the same view whose BootOnce has the machine start in another mode, UEFI or Legacy.
+func (c *Client) InMode(mode string) *Client {
+	return &Client{shared: c.shared, path: c.path, mode: mode}
+}
 
 // Trust other certificates from the next request on, in the same session.
 func (c *Client) Trust(trust *tls.Config) {

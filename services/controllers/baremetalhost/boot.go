@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/slipway-io/slipway/services/api"
@@ -72,8 +73,24 @@ func (v *visit) arm(ctx context.Context, c *redfish.Client, way bmh.Way) (string
 	if way.Boot != bmc.BootHTTP {
 		target = ""
 	}
-	once, err := c.BootOnce(ctx, way.Boot, target)
+	once, err := v.inMode(c).BootOnce(ctx, way.Boot, target)
+	if bmc.Kind(err) == bmc.Unsupported && v.host.Spec.BootMode != "" {
+		v.event(corev1.EventTypeWarning, "BootModeKept", "the BMC does not change the boot mode, the firmware's setup does: "+err.Error())
+		once, err = c.BootOnce(ctx, way.Boot, target)
+	}
 	return rung + once, err
+}
+
+// inMode that the spec has; without one the machine keeps its own.
+func (v *visit) inMode(c *redfish.Client) *redfish.Client {
+	switch v.host.Spec.BootMode {
+	case "":
+		return c
+	case metal3v1alpha1.Legacy:
+		return c.InMode("Legacy")
+	default:
+		return c.InMode("UEFI")
+	}
 }
 
 // started says how before the machine runs, so that who sees it running knows.

@@ -21,7 +21,9 @@ import (
 type fault struct {
 	name    string
 	profile int
-	test    func(*machine)
+	// down from the beginning.
+	down bool
+	test func(*machine)
 }
 
 // TestIntegrationFaults: each names its cause in the status, and the host goes on by itself when it is gone.
@@ -31,7 +33,9 @@ func TestIntegrationFaults(t *testing.T) {
 	for i, f := range faults() {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
 			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
-			m := inner.declare("fault-"+strings.ReplaceAll(f.name, " ", "-"), profiles[f.profile], scripted.Options{Seed: uint64(100 + i)}, nil)
+			m := inner.declare("fault-"+strings.ReplaceAll(f.name, " ", "-"), profiles[f.profile], scripted.Options{Seed: uint64(100 + i)}, func(m *machine) {
+				m.Fault(func(now *scripted.Faults) { now.Down = f.down })
+			})
 			f.test(m)
 			m.delete()
 			m.gone()
@@ -58,7 +62,13 @@ func (m *machine) provisioned() {
 func faults() []fault {
 	dead := func(down bool) func(*scripted.Faults) { return func(f *scripted.Faults) { f.Down = down } }
 	return []fault{
-		{"dead before it registers", 0, func(m *machine) {
+		{"dead before it registers", 0, true, func(m *machine) {
+			m.fails(bmc.Unreachable, metal3v1alpha1.RegistrationError)
+			m.Fault(dead(false))
+			m.state(metal3v1alpha1.StateAvailable)
+			m.well()
+		}},
+		{"dead when the secret changes", 0, false, func(m *machine) {
 			m.state(metal3v1alpha1.StateAvailable)
 			m.Fault(dead(true))
 			m.password("scripted-password ") // written again: it registers anew
@@ -66,28 +76,28 @@ func faults() []fault {
 			m.Fault(dead(false))
 			m.well()
 		}},
-		{"dead while it runs", 1, func(m *machine) {
+		{"dead while it runs", 1, false, func(m *machine) {
 			m.provisioned()
 			m.Fault(dead(true))
 			m.fails(bmc.Unreachable, metal3v1alpha1.PowerManagementError)
 			m.Fault(dead(false))
 			m.well()
 		}},
-		{"storm", 2, func(m *machine) {
+		{"storm", 2, false, func(m *machine) {
 			m.provisioned()
 			m.Fault(func(f *scripted.Faults) { f.Storm = true })
 			m.fails(bmc.Busy, metal3v1alpha1.PowerManagementError)
 			m.Fault(func(f *scripted.Faults) { f.Storm = false })
 			m.well()
 		}},
-		{"half bodies", 3, func(m *machine) {
+		{"half bodies", 3, false, func(m *machine) {
 			m.provisioned()
 			m.Fault(func(f *scripted.Faults) { f.HalfBody = true })
 			m.fails(bmc.Protocol, metal3v1alpha1.PowerManagementError)
 			m.Fault(func(f *scripted.Faults) { f.HalfBody = false })
 			m.well()
 		}},
-		{"no session to be had", 4, func(m *machine) {
+		{"no session to be had", 4, false, func(m *machine) {
 			m.state(metal3v1alpha1.StateAvailable)
 			m.Fault(func(f *scripted.Faults) { f.SessionTableFull = true })
 			m.DropSessions()
@@ -95,7 +105,7 @@ func faults() []fault {
 			m.Fault(func(f *scripted.Faults) { f.SessionTableFull = false })
 			m.well()
 		}},
-		{"password rotated", 5, func(m *machine) {
+		{"password rotated", 5, false, func(m *machine) {
 			m.provisioned()
 			m.Rotate("new-password")
 			m.fails(bmc.Refused, metal3v1alpha1.ProvisionedRegistrationError)
@@ -109,21 +119,23 @@ func faults() []fault {
 				m.Errorf("%s, started %v", m.told(), m.Starts())
 			}
 		}},
-		{"medium unreachable", 2, mediumUnreachable},
-		{"medium unreachable at once", 6, mediumUnreachable},
-		{"certificate of nobody", 0, func(m *machine) {
+		{"medium unreachable", 2, false, mediumUnreachable},
+		{"medium unreachable at once", 6, false, mediumUnreachable},
+		{"certificate of nobody", 0, false, func(m *machine) {
 			m.provisioned()
 			other, err := scripted.SelfSigned()
 			m.must(err)
 			m.SetCertificate(other)
+			m.Fault(dead(true)) // what is connected stays connected
 			m.fails(bmc.TLS, metal3v1alpha1.PowerManagementError)
+			m.Fault(dead(false))
 			if !strings.Contains(m.host.Status.ErrorMessage, api.BMCCAAnnotation) {
 				m.Error(m.told())
 			}
 			m.trusted(m.pem())
 			m.well()
 		}},
-		{"power stuck", 1, func(m *machine) {
+		{"power stuck", 1, false, func(m *machine) {
 			m.state(metal3v1alpha1.StateAvailable)
 			m.Fault(func(f *scripted.Faults) { f.StuckTask = true })
 			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = true })
@@ -131,15 +143,15 @@ func faults() []fault {
 			m.Fault(func(f *scripted.Faults) { f.StuckTask = false })
 			m.well()
 		}},
-		{"no Secret", 0, func(m *machine) {
+		{"no secret", 0, false, func(m *machine) {
 			m.provisioned()
 			m.must(m.Delete(m.Context(), m.secret))
-			m.fails(bmh.Secret, metal3v1alpha1.PowerManagementError)
+			m.fails(bmh.Secret, metal3v1alpha1.ProvisionedRegistrationError)
 			m.secret.ResourceVersion, m.secret.UID = "", ""
 			m.must(m.Create(m.Context(), m.secret))
 			m.well()
 		}},
-		{"no way to boot", 0, func(m *machine) {
+		{"no way to boot", 0, false, func(m *machine) {
 			m.state(metal3v1alpha1.StateAvailable)
 			m.edit(func(h *metal3v1alpha1.BareMetalHost) {
 				h.Spec.Image, h.Spec.Online = &metal3v1alpha1.Image{URL: "http://192.0.2.1/disk.qcow2", Checksum: "x"}, true
@@ -149,7 +161,7 @@ func faults() []fault {
 			m.state(metal3v1alpha1.StateProvisioned)
 			m.well()
 		}},
-		{"back in discovery", 4, func(m *machine) {
+		{"back in discovery", 4, false, func(m *machine) {
 			m.provisioned()
 			m.annotate(api.BootImageAnnotation, api.BootImageInstalled)
 			m.eventually("ejected", func() bool { m.read(); return m.host.Annotations[api.MediumEjectedAnnotation] != "" })

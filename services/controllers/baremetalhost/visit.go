@@ -193,7 +193,7 @@ func (v *visit) failed(err error) error {
 	if kind == bmc.TLS {
 		text += fmt.Sprintf("; put the CA of the BMC into a ConfigMap (key %s) and name it by the annotation %s, or into the ConfigMap %s/%s for all", caKey, api.BMCCAAnnotation, v.options.Access.Namespace, api.SiteBMCCA)
 	}
-	if bmh.Fail(status, kind, text) {
+	if bmh.Fail(status, v.registered(), kind, text) {
 		v.event(corev1.EventTypeWarning, eventReason(status.ErrorType), status.ErrorMessage)
 		v.options.Log.Warn("host is in trouble", "host", client.ObjectKeyFromObject(v.host), "state", status.Provisioning.State, "kind", kind, "err", err)
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/slipway-io/slipway/services/bmh"
 	"github.com/slipway-io/slipway/services/controllers/baremetalhost"
 	"github.com/slipway-io/slipway/services/controllers/crd"
+	"github.com/slipway-io/slipway/services/controllers/hostfirmwaresettings"
 )
 
 const (
@@ -100,6 +101,9 @@ func (w *world) run() {
 		Loader: func(string) string { return "http://192.0.2.1:8080/loaders/snponly.efi" },
 	})
 	w.must(hosts.SetupWithManager(mgr))
+	w.must((&hostfirmwaresettings.Reconciler{
+		Client: mgr.GetClient(), Pool: pool, Access: access, Refresh: 5 * time.Second, Pending: 500 * time.Millisecond, Log: log,
+	}).SetupWithManager(mgr))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	w.kill = func() {
@@ -138,7 +142,7 @@ type machine struct {
 }
 
 // declare a host by its objects, whose BMC listens on loopback with a certificate that is trusted through a ConfigMap.
-func (w *world) declare(name string, profile scripted.Profile, options scripted.Options, change func(*metal3v1alpha1.BareMetalHost)) *machine {
+func (w *world) declare(name string, profile scripted.Profile, options scripted.Options, change func(*machine)) *machine {
 	w.Helper()
 	m := &machine{world: w, BMC: scripted.New(profile, options)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -163,7 +167,7 @@ func (w *world) declare(name string, profile scripted.Profile, options scripted.
 	m.host.Spec.BMC = metal3v1alpha1.BMCDetails{Address: "redfish-virtualmedia://" + listener.Addr().String(), CredentialsName: m.secret.Name}
 	m.host.Spec.BootMACAddress = "52:54:01:00:00:01"
 	if change != nil {
-		change(m.host)
+		change(m)
 	}
 	w.must(w.Create(w.Context(), m.secret))
 	w.must(w.Create(w.Context(), m.host))

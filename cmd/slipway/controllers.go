@@ -55,7 +55,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		{"nodepool", pools},
 		{"agentcluster", &agentcluster.Reconciler{Client: kube}},
 		{"agentmachine", &agentmachine.Reconciler{Client: kube, Live: mgr.GetAPIReader()}},
-		{"bmac", &bmac.Reconciler{Client: kube, Now: time.Now}},
+		{"bmac", &bmac.Reconciler{Client: kube, Events: mgr.GetEventRecorder("slipway-bmac"), Now: time.Now}},
 		{"csr", &csr.Reconciler{Client: kube, Guests: guests}},
 		{"dnsrecords", &dnsrecords.Reconciler{Client: kube, Guests: guests, Zones: names, Site: a.config.SiteAddresses()}},
 		{"reservations", &reservations.Reconciler{Client: kube, Leases: &a.inventory}},

@@ -22,6 +22,8 @@ const (
 	ProviderIDPrefix = "agent://"
 	// BMHLabel on an Agent names the BareMetalHost of the same machine (written by bmac alone).
 	BMHLabel = "agent-install.openshift.io/bmh"
+	// BMACFinalizer keeps a BareMetalHost, and its machine on, until bmac has let its Agent go.
+	BMACFinalizer = "bmac.agent-install.openshift.io/deprovision"
 	// Finalizer of Slipway's controllers.
 	Finalizer = "slipway.io/finalizer"
 )

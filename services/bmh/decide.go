@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+
+	"github.com/slipway-io/slipway/services/api"
 )
 
 // State of a host, the words of metal3.io.
@@ -192,7 +194,7 @@ func Want(host *metal3v1alpha1.BareMetalHost) Wanted {
 	image := host.Spec.Image != nil && host.Spec.Image.URL != "" || host.Spec.CustomDeploy != nil && host.Spec.CustomDeploy.Method != ""
 	_, inspect := host.Annotations[metal3v1alpha1.InspectAnnotationPrefix]
 	switch {
-	case !host.DeletionTimestamp.IsZero():
+	case Leaves(host):
 		return Gone
 	case !host.HasBMCDetails():
 		return Nothing
@@ -206,6 +208,11 @@ func Want(host *metal3v1alpha1.BareMetalHost) Wanted {
 	default:
 		return Inventory
 	}
+}
+
+// Leaves says that a host is deleted and that nothing on it is still in use: bmac may be draining its node.
+func Leaves(host *metal3v1alpha1.BareMetalHost) bool {
+	return !host.DeletionTimestamp.IsZero() && !slices.Contains(host.Finalizers, api.BMACFinalizer)
 }
 
 // See reads the status; registered is whether the BMC accepted the credentials as they are now, lost whether deletion has waited

@@ -56,7 +56,7 @@ type Patience struct {
 
 // Over whether a host that is to go has waited long enough.
 func (p Patience) Over(host *metal3v1alpha1.BareMetalHost, now time.Time) bool {
-	if host.DeletionTimestamp.IsZero() || host.Status.ErrorMessage == "" {
+	if !Leaves(host) || host.Status.ErrorMessage == "" {
 		return false
 	}
 	waited := now.Sub(host.DeletionTimestamp.Time)

@@ -20,6 +20,9 @@ func DefaultRequirements() Requirements {
 	return Requirements{CPUs: 2, MemoryBytes: 3 << 29, DiskBytes: 8_000_000_000}
 }
 
+// NoDisk is the installation disk of a host whose declaration fits none of its disks, in the words of the assisted service.
+const NoDisk = "/dev/not-found-by-hints"
+
 // memoryTolerance is what firmware may keep for itself.
 const memoryTolerance = 100 << 20
 
@@ -81,6 +84,9 @@ func installationDisk(a *agentv1beta1.Agent) (string, error) {
 		var ids []string
 		for _, disk := range inventory.Disks {
 			ids = append(ids, disk.ID)
+		}
+		if a.Spec.InstallationDiskID == NoDisk {
+			return "", fmt.Errorf("spec.rootDeviceHints of the host's BareMetalHost fit none of its disks (%s)", strings.Join(ids, ", "))
 		}
 		return "", fmt.Errorf("installation_disk_id %q is none of the host's disks (%s)", a.Spec.InstallationDiskID, strings.Join(ids, ", "))
 	}

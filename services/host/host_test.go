@@ -202,6 +202,7 @@ func TestInstallationDisk(t *testing.T) {
 		{"/dev/sdb", "/dev/disk/by-id/b", ""},
 		{"/dev/disk/by-id/b", "/dev/disk/by-id/b", ""},
 		{"/dev/nvme0n1", "", `installation_disk_id "/dev/nvme0n1" is none of the host's disks (/dev/sda, /dev/disk/by-id/b, /dev/sdc)`},
+		{host.NoDisk, "", `spec.rootDeviceHints of the host's BareMetalHost fit none of its disks (/dev/sda, /dev/disk/by-id/b, /dev/sdc)`},
 		{"/dev/sda", "", `installation_disk_id "/dev/sda" cannot be installed to: disk sda 4.3 GB is smaller than 8 GB`},
 	} {
 		a := in(api.StateDiscovering, bound, approved, withToken)

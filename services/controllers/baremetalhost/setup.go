@@ -60,7 +60,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 // goes is a host that was deleted, whose generation does change, and one that is gone.
 var goes = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+			len(e.ObjectOld.GetFinalizers()) != len(e.ObjectNew.GetFinalizers())
 	},
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/services/host"
 )
 
 const (
@@ -232,19 +233,19 @@ func TestDiskFor(t *testing.T) {
 	}{
 		{metal3v1alpha1.RootDeviceHints{DeviceName: "/dev/sda"}, "big"},
 		{metal3v1alpha1.RootDeviceHints{DeviceName: "/dev/disk/by-path/pci-0000:65:00.0-nvme-1"}, "nvme"},
-		{metal3v1alpha1.RootDeviceHints{DeviceName: "/dev/sdx"}, noDisk},
+		{metal3v1alpha1.RootDeviceHints{DeviceName: "/dev/sdx"}, host.NoDisk},
 		{metal3v1alpha1.RootDeviceHints{HCTL: "0:2:0:0"}, "raid"},
 		{metal3v1alpha1.RootDeviceHints{Model: "perc"}, "raid"},
 		{metal3v1alpha1.RootDeviceHints{Vendor: "Seagate", SerialNumber: "z1"}, "big"},
-		{metal3v1alpha1.RootDeviceHints{Vendor: "Seagate", SerialNumber: "S2"}, noDisk},
+		{metal3v1alpha1.RootDeviceHints{Vendor: "Seagate", SerialNumber: "S2"}, host.NoDisk},
 		{metal3v1alpha1.RootDeviceHints{MinSizeGigabytes: 500}, "big"},  // nvme cannot be installed to
 		{metal3v1alpha1.RootDeviceHints{MinSizeGigabytes: 480}, "raid"}, // the smallest that can
-		{metal3v1alpha1.RootDeviceHints{MinSizeGigabytes: 5000}, noDisk},
+		{metal3v1alpha1.RootDeviceHints{MinSizeGigabytes: 5000}, host.NoDisk},
 		{metal3v1alpha1.RootDeviceHints{WWN: "0x5000C500A1B2C3D4"}, "big"},
 		{metal3v1alpha1.RootDeviceHints{WWN: "0x6f4ee080215be700"}, "raid"},
 		{metal3v1alpha1.RootDeviceHints{WWNWithExtension: "6f4ee080215be7002b1a7f0e0a1b2c3d"}, "raid"},
 		{metal3v1alpha1.RootDeviceHints{WWNVendorExtension: "0x2b1a7f0e0a1b2c3d"}, "raid"},
-		{metal3v1alpha1.RootDeviceHints{WWN: "0x5000"}, noDisk},
+		{metal3v1alpha1.RootDeviceHints{WWN: "0x5000"}, host.NoDisk},
 		{metal3v1alpha1.RootDeviceHints{Rotational: ptr.To(true)}, "big"},
 		{metal3v1alpha1.RootDeviceHints{Rotational: ptr.To(false)}, "raid"},
 		{metal3v1alpha1.RootDeviceHints{Model: "MZ1L"}, "nvme"}, // fits alone: its Agent says why it will not do

@@ -6,16 +6,15 @@ import (
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+
+	"github.com/slipway-io/slipway/services/host"
 )
 
-// noDisk is no disk's id: an Agent with it fails its validation and says so. The assisted service has the same word.
-const noDisk = "/dev/not-found-by-hints"
-
-// diskFor is the id of the disk that the hints mean: of several the smallest that can be installed to; else noDisk.
+// diskFor is the id of the disk that the hints mean: of several the smallest that can be installed to; else host.NoDisk.
 func diskFor(hints *metal3v1alpha1.RootDeviceHints, disks []agentv1beta1.HostDisk) string {
 	fit := slices.DeleteFunc(slices.Clone(disks), func(disk agentv1beta1.HostDisk) bool { return !hinted(hints, disk) })
 	if len(fit) == 0 {
-		return noDisk
+		return host.NoDisk
 	}
 	slices.SortStableFunc(fit, func(a, b agentv1beta1.HostDisk) int {
 		if a.InstallationEligibility.Eligible != b.InstallationEligibility.Eligible {

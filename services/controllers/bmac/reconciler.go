@@ -11,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -28,6 +30,7 @@ const again = 20 * time.Millisecond
 // Reconciler keeps BareMetalHosts and Agents in step.
 type Reconciler struct {
 	Client client.Client
+	Events events.EventRecorder
 	Now    func() time.Time
 }
 
@@ -87,21 +90,25 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		}
 		return ctrl.Result{}, fmt.Errorf("read baremetalhost %s: %w", request, err)
 	}
-	if bmh.Labels[api.InfraEnvLabel] == "" || !bmh.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
-	}
 	if _, paused := bmh.Annotations[api.PausedAnnotation]; paused {
 		return ctrl.Result{}, nil
+	}
+	result, err := r.step(ctx, bmh)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return ctrl.Result{RequeueAfter: again}, nil
+	}
+	return result, err
+}
+
+func (r *Reconciler) step(ctx context.Context, bmh *metal3v1alpha1.BareMetalHost) (ctrl.Result, error) {
+	if bmh.Labels[api.InfraEnvLabel] == "" || !bmh.DeletionTimestamp.IsZero() {
+		return r.release(ctx, bmh)
 	}
 	agent, err := agentOf(ctx, r.Client, bmh)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	result, err := r.follow(ctx, bmh, agent)
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return ctrl.Result{RequeueAfter: again}, nil
-	}
-	return result, err
+	return r.follow(ctx, bmh, agent)
 }
 
 // agentOf is the newest Agent of the machine, nil before there is one.
@@ -130,7 +137,8 @@ func (r *Reconciler) follow(ctx context.Context, bmh *metal3v1alpha1.BareMetalHo
 	}
 	next := bmh.DeepCopy()
 	later := Decide(next, agent, image, r.Now())
-	if equality.Semantic.DeepEqual(bmh.Spec, next.Spec) && equality.Semantic.DeepEqual(bmh.Annotations, next.Annotations) {
+	controllerutil.AddFinalizer(next, api.BMACFinalizer)
+	if equality.Semantic.DeepEqual(bmh.Spec, next.Spec) && equality.Semantic.DeepEqual(bmh.ObjectMeta, next.ObjectMeta) {
 		return ctrl.Result{RequeueAfter: later}, nil
 	}
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(bmh, client.MergeFromWithOptimisticLock{})); err != nil {

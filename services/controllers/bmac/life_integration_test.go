@@ -1,0 +1,159 @@
+//go:build integration
+
+package bmac_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/slipway-io/slipway/services/api"
+	capiagentv1beta1 "github.com/slipway-io/slipway/services/api/capiagent/v1beta1"
+	"github.com/slipway-io/slipway/services/host"
+)
+
+// starts of the machine, after which the last one is what is wanted.
+func (w *world) started(count int, want string) {
+	w.Helper()
+	w.eventually("start from "+want, func() bool {
+		starts := w.bmc.Starts()
+		return len(starts) >= count && strings.HasPrefix(starts[count-1], want)
+	})
+}
+
+// TestIntegrationLife is a declared machine's: into the pool, onto its disk, astray, back, and gone.
+func TestIntegrationLife(t *testing.T) {
+	w := start(t)
+	w.declare(nil)
+	w.started(1, "Cd http://192.0.2.1:8080/byapikey/")
+	if !w.read().Spec.Online || !w.host.Spec.Image.IsLiveISO() {
+		t.Fatalf("%+v", w.host.Spec)
+	}
+	w.discover()
+	w.eventually("approved", func() bool { return w.state(api.StateKnownUnbound).Spec.Approved })
+	a := w.state(api.StateKnownUnbound)
+	if a.Spec.Hostname != "rack1-w0" || a.Spec.InstallationDiskID != "id-b" || a.Labels[api.BMHLabel] != "w0" {
+		t.Fatalf("%+v %v", a.Spec, a.Labels)
+	}
+	// The disk is written: the medium goes before the reboot may.
+	w.install()
+	w.eventually("medium out", func() bool {
+		power, err := w.lookup.Power(t.Context(), w.state(api.StateInstallingInProgress))
+		w.must(err)
+		return power.BMC() && !power.Medium
+	})
+	if media := w.bmc.Media(); len(media) > 0 || w.read().Annotations[api.BootImageAnnotation] != api.BootImageInstalled {
+		t.Fatalf("media %v, annotations %v", media, w.host.Annotations)
+	}
+	// The discovery image comes up all the same: that is corrected once.
+	w.agent(host.Register)
+	w.started(2, "Hdd")
+	w.agent(func(a *agentv1beta1.Agent) error { host.CheckIn(a, true, time.Now()); return nil })
+	w.state(api.StateInstallingInProgress)
+	w.eventually("corrected", func() bool {
+		return w.read().Annotations[api.BootCorrectionAnnotation] == "1" && w.host.Annotations["slipway.io/restart-asked"] == ""
+	})
+	// The cluster gives it up: the BMC brings it back, whatever its operating system does.
+	w.edit(func(a *agentv1beta1.Agent) {
+		a.Spec.ClusterDeploymentName, a.Spec.IgnitionEndpointTokenReference = nil, nil
+	})
+	w.started(3, "Cd http://192.0.2.1:8080/byapikey/")
+	w.discover()
+	w.state(api.StateKnownUnbound)
+	w.eventually("annotations gone", func() bool {
+		for _, key := range []string{api.BootImageAnnotation, api.RebootAnnotationBMAC, api.BootCorrectionAnnotation, "slipway.io/restart-asked"} {
+			if w.read().Annotations[key] != "" {
+				return false
+			}
+		}
+		return true
+	})
+	// Another image for a host in the pool.
+	infraEnv := &agentv1beta1.InfraEnv{}
+	w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
+	infraEnv.Spec.OSImageVersion = "2"
+	w.must(w.Update(t.Context(), infraEnv))
+	w.eventually("new image", func() bool {
+		starts := w.bmc.Starts()
+		return strings.Contains(starts[len(starts)-1], "/2/x86_64/")
+	})
+	// Without the annotation the Agent is set free.
+	w.must(w.Delete(t.Context(), w.host))
+	w.gone()
+	if a := w.state(api.StateKnownUnbound); a.Labels[api.BMHLabel] != "" || w.bmc.Power() != "Off" {
+		t.Errorf("labels %v, power %s", a.Labels, w.bmc.Power())
+	}
+}
+
+func (w *world) gone() {
+	w.Helper()
+	w.eventually("gone", func() bool {
+		return apierrors.IsNotFound(w.Get(w.Context(), client.ObjectKey{Namespace: namespace, Name: "w0"}, &metal3v1alpha1.BareMetalHost{}))
+	})
+}
+
+// TestIntegrationRemove deletes the BareMetalHost of a node whose annotation asks for more.
+func TestIntegrationRemove(t *testing.T) {
+	w := start(t)
+	w.declare(func(h *metal3v1alpha1.BareMetalHost) {
+		h.Annotations["bmac.agent-install.openshift.io/remove-agent-and-node-on-delete"] = "true"
+		h.Annotations["bmac.agent-install.openshift.io/drain-timeout"] = "90s"
+	})
+	w.started(1, "Cd ")
+	w.discover()
+	w.eventually("approved", func() bool { return w.state(api.StateKnownUnbound).Spec.Approved })
+	w.must(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "clusters-demo"}}))
+	machine := &clusterv1.Machine{ObjectMeta: metav1.ObjectMeta{Namespace: "clusters-demo", Name: "m", Finalizers: []string{"test.example/drain"}}}
+	machine.Spec.ClusterName = "demo"
+	machine.Spec.Bootstrap.DataSecretName = &machine.Name
+	machine.Spec.InfrastructureRef = clusterv1.ContractVersionedObjectReference{APIGroup: capiagentv1beta1.GroupVersion.Group, Kind: "AgentMachine", Name: "m"}
+	w.must(w.Create(t.Context(), machine))
+	w.must(w.Create(t.Context(), &capiagentv1beta1.AgentMachine{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "clusters-demo", Name: "m",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: clusterv1.GroupVersion.String(), Kind: "Machine", Name: "m", UID: machine.UID}},
+	}}))
+	w.edit(func(a *agentv1beta1.Agent) {
+		a.Labels[api.AgentMachineRefLabel] = "m"
+		a.Annotations = map[string]string{api.AgentMachineRefNamespace: "clusters-demo"}
+	})
+	w.install()
+	w.eventually("on its disk", func() bool { return w.read().Annotations[api.MediumEjectedAnnotation] != "" })
+
+	w.must(w.Delete(t.Context(), w.host))
+	w.eventually("machine is deleted", func() bool {
+		w.must(w.Get(t.Context(), client.ObjectKeyFromObject(machine), machine))
+		return !machine.DeletionTimestamp.IsZero()
+	})
+	if d := machine.Spec.Deletion; d.NodeDrainTimeoutSeconds == nil || *d.NodeDrainTimeoutSeconds != 90 {
+		t.Errorf("%+v", d)
+	}
+	// As long as the node is drained, its machine stays on.
+	time.Sleep(3 * time.Second)
+	if h := w.read(); w.bmc.Power() != "On" || h.Annotations["bmac.agent-install.openshift.io/drain-started-at"] == "" ||
+		!strings.Contains(h.Annotations["bmac.agent-install.openshift.io/drain-status"], "clusters-demo/m") {
+		t.Errorf("power %s, annotations %v", w.bmc.Power(), h.Annotations)
+	}
+	// Cluster API is done, and the AgentMachine gives the Agent up.
+	w.edit(func(a *agentv1beta1.Agent) {
+		delete(a.Labels, api.AgentMachineRefLabel)
+		a.Spec.ClusterDeploymentName = nil
+	})
+	w.gone()
+	err := w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: hostID}, &agentv1beta1.Agent{})
+	if !apierrors.IsNotFound(err) || w.bmc.Power() != "Off" {
+		t.Errorf("agent: %v, power %s", err, w.bmc.Power())
+	}
+	if reasons := w.reasons("w0"); !strings.Contains(reasons, "Drain") || !strings.Contains(reasons, "AgentRemoved") {
+		t.Errorf("events %s", reasons)
+	}
+	machine.Finalizers = nil
+	w.must(client.IgnoreNotFound(w.Update(t.Context(), machine)))
+}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
-	"github.com/openshift/hypershift/api/util/ipnet"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,7 +27,7 @@ type clusterFlags struct {
 	agentLabelSelector, apiServerAddress string
 	baseDomain, pullSecret, sshKey       string
 	releaseImage, arch                   string
-	serviceCIDRs, clusterCIDRs           []string
+	networks                             clusterNetworks
 	replicas                             int32
 	nodeDrainTimeout                     time.Duration
 	render, renderSensitive, wait        bool
@@ -52,15 +51,14 @@ func createClusterCommand() *cobra.Command {
 	flags.StringVar(&f.namespace, "namespace", "clusters", "namespace of the HostedCluster")
 	flags.StringVar(&f.agentNamespace, "agent-namespace", "", "namespace of the Agents (default the appliance's)")
 	flags.StringVar(&f.agentLabelSelector, "agentLabelSelector", "", "labels of the Agents that the NodePool may take, as size=large")
-	flags.StringVar(&f.apiServerAddress, "api-server-address", "", "address of the hosted API (default the appliance's)")
+	flags.StringVar(&f.apiServerAddress, "api-server-address", "", "address of the hosted API (default the appliance's, of the family of the first service network)")
 	flags.Int32Var(&f.apiServerPort, "api-server-port", 0, "port of the hosted API (default a free one)")
 	flags.StringVar(&f.baseDomain, "base-domain", "", "base domain of the cluster (default the site's)")
 	flags.StringVar(&f.pullSecret, "pull-secret", "", "file with the pull secret; without it an empty one is made, which the site's registry accepts")
 	flags.StringVar(&f.sshKey, "ssh-key", "", "file with the public SSH key for the nodes")
 	flags.StringVar(&f.releaseImage, "release-image", "", "release image (default the newest in the site's registry)")
 	flags.StringVar(&f.arch, "arch", "amd64", "architecture of the NodePool")
-	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", []string{"172.31.0.0/16"}, "service network, repeatable for dual stack")
-	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.132.0.0/14"}, "pod network, repeatable for dual stack")
+	f.networks.add(flags)
 	flags.Int32Var(&f.replicas, "node-pool-replicas", 0, "nodes in the NodePool; negative makes none")
 	flags.DurationVar(&f.nodeDrainTimeout, "node-drain-timeout", 0, "how long a drain may take; 0 waits for ever")
 	flags.StringVar(&f.controlPlanePolicy, "control-plane-availability-policy", string(hypershiftv1beta1.SingleReplica), "SingleReplica or HighlyAvailable")
@@ -84,7 +82,9 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	f.setDefaults(published)
+	if err := f.setDefaults(published); err != nil {
+		return err
+	}
 	objects, err := f.objects()
 	if err != nil {
 		return err
@@ -101,18 +101,28 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 	return f.waitForCluster(ctx, cmd, kube)
 }
 
-func (f *clusterFlags) setDefaults(published map[string]string) {
+func (f *clusterFlags) setDefaults(published map[string]string) error {
 	for _, value := range []struct {
 		at  *string
 		key string
 	}{
-		{&f.agentNamespace, "agentNamespace"}, {&f.apiServerAddress, "address"},
-		{&f.baseDomain, "domain"}, {&f.releaseImage, "releaseImage"},
+		{&f.agentNamespace, "agentNamespace"}, {&f.baseDomain, "domain"}, {&f.releaseImage, "releaseImage"},
 	} {
 		if *value.at == "" {
 			*value.at = published[value.key]
 		}
 	}
+	site, err := siteAddresses(published)
+	if err != nil {
+		return err
+	}
+	if err := f.networks.setDefaults(site); err != nil {
+		return err
+	}
+	if f.apiServerAddress == "" {
+		f.apiServerAddress, err = f.networks.address(site)
+	}
+	return err
 }
 
 // createAll keeps the order: a cluster without its secrets would be refused.
@@ -226,19 +236,8 @@ func (f *clusterFlags) hostedCluster() (*hypershiftv1beta1.HostedCluster, error)
 			},
 		},
 	}
-	for _, text := range f.clusterCIDRs {
-		cidr, err := ipnet.ParseCIDR(text)
-		if err != nil {
-			return nil, fmt.Errorf("--cluster-cidr: %w", err)
-		}
-		cluster.Spec.Networking.ClusterNetwork = append(cluster.Spec.Networking.ClusterNetwork, hypershiftv1beta1.ClusterNetworkEntry{CIDR: *cidr})
-	}
-	for _, text := range f.serviceCIDRs {
-		cidr, err := ipnet.ParseCIDR(text)
-		if err != nil {
-			return nil, fmt.Errorf("--service-cidr: %w", err)
-		}
-		cluster.Spec.Networking.ServiceNetwork = append(cluster.Spec.Networking.ServiceNetwork, hypershiftv1beta1.ServiceNetworkEntry{CIDR: *cidr})
+	if err := f.networks.put(&cluster.Spec.Networking); err != nil {
+		return nil, err
 	}
 	for _, service := range []hypershiftv1beta1.ServiceType{
 		hypershiftv1beta1.APIServer, hypershiftv1beta1.OAuthServer, hypershiftv1beta1.Konnectivity, hypershiftv1beta1.Ignition,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -64,6 +65,7 @@ func (a *appliance) publishSite(ctx context.Context, kube client.Client) error {
 		published.Data = map[string]string{
 			"domain":         a.config.Domain,
 			"address":        a.config.SiteAddresses()[0].String(),
+			"addresses":      strings.Join(texts(a.config.SiteAddresses()), ","),
 			"registry":       a.registryHost(),
 			"agentNamespace": hostNamespace,
 			"ca.crt":         string(a.siteCA.PEM()),

@@ -63,7 +63,10 @@ func (s Spec) Validate() error {
 	if s.APIPort < 1 || s.APIPort > 65535 {
 		errs = append(errs, fmt.Errorf("API port %d: not between 1 and 65535", s.APIPort))
 	}
-	if !s.AdvertiseAddress.IsValid() || s.AdvertiseAddress.IsUnspecified() {
+	switch {
+	case !s.AdvertiseAddress.IsValid() && len(s.ServiceCIDRs) > 0:
+		errs = append(errs, fmt.Errorf("advertise address: there is none of the family of the first service network %s: give the appliance one, or choose another network", s.ServiceCIDRs[0]))
+	case !s.AdvertiseAddress.IsValid() || s.AdvertiseAddress.IsUnspecified():
 		errs = append(errs, fmt.Errorf("advertise address %q: not an address", s.AdvertiseAddress))
 	}
 	errs = append(errs, checkCIDRs("service", s.ServiceCIDRs), checkCIDRs("cluster", s.ClusterCIDRs))

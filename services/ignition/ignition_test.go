@@ -114,6 +114,10 @@ func TestGoldens(t *testing.T) {
 	node6.ClusterCIDRs = []netip.Prefix{netip.MustParsePrefix("fd01::/48")}
 	node6.APIServerURL = "https://[fd00::2]:6443"
 	node6.UserConfigs, node6.NodeLabels, node6.Taints = nil, nil, nil
+	dual := node6
+	dual.ServiceCIDRs = append(node6.ServiceCIDRs, netip.MustParsePrefix("172.31.0.0/16"))
+	dual.ClusterCIDRs = append(node6.ClusterCIDRs, netip.MustParsePrefix("10.132.0.0/14"))
+	dual.MachineCIDRs = []netip.Prefix{netip.MustParsePrefix("10.7.0.0/24")}
 	discovery6 := DiscoveryInput{
 		InfraEnvID: "id", Token: "t", ServiceURL: "https://[fd00::2]:8443", SiteCA: []byte(siteCA),
 		Agent:                 Binary{URL: "https://[fd00::2]:8443/boot-artifacts/agent", Hash: "sha512-" + strings.Repeat("b", 128)},
@@ -126,6 +130,7 @@ func TestGoldens(t *testing.T) {
 		"pointer":        func() ([]byte, error) { return Pointer(pointerInput()) },
 		"node":           func() ([]byte, error) { return Node(nodeInput()) },
 		"node-ipv6":      func() ([]byte, error) { return Node(node6) },
+		"node-dual":      func() ([]byte, error) { return Node(dual) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw, err := render()

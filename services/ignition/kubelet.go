@@ -37,9 +37,31 @@ func (b *builder) kubelet(in NodeInput, user map[string]any) error {
 	b.file(apiCAFile, 0o600, in.APICA)
 	b.file("/usr/local/libexec/slipway/node-env", 0o755, []byte(embedded("node-env")))
 	b.unit("kubelet.service", strings.NewReplacer(
-		"@API_HOST@", api.Hostname(), "@NODE_LABELS@", nodeLabels(in.NodeLabels),
+		"@API_HOST@", api.Hostname(), "@NETWORKS@", strings.Join(nodeNetworks(in), " "), "@NODE_LABELS@", nodeLabels(in.NodeLabels),
 	).Replace(embedded("kubelet.service")))
 	return nil
+}
+
+// nodeNetworks are where a node looks for its addresses: for each family of the cluster the machine network, or all there is.
+// A node of a dual-stack cluster needs an address of both families.
+func nodeNetworks(in NodeInput) (networks []string) {
+	families := in.ClusterCIDRs
+	if len(families) == 0 {
+		families = in.ServiceCIDRs
+	}
+	for _, family := range families {
+		network := "0.0.0.0/0"
+		if family.Addr().Is6() {
+			network = "::/0"
+		}
+		for _, machines := range in.MachineCIDRs {
+			if machines.Addr().Is6() == family.Addr().Is6() {
+				network = machines.Masked().String()
+			}
+		}
+		networks = append(networks, network)
+	}
+	return networks
 }
 
 func kubeletConfig(in NodeInput) map[string]any {

@@ -40,6 +40,8 @@ type NodeInput struct {
 	// ClusterDNS may be empty: pods then use the node's resolver.
 	ClusterDNS                 []netip.Addr
 	ServiceCIDRs, ClusterCIDRs []netip.Prefix
+	// MachineCIDRs are the networks of the nodes' addresses; of a family without one it is the address towards the API.
+	MachineCIDRs []netip.Prefix
 	// Registry is host:port of the site's registry, SiteCA (PEM) signs it.
 	Registry string
 	SiteCA   []byte

@@ -31,8 +31,8 @@ func Decide(planes []hypershiftv1beta1.HostedControlPlane, nodes func(*hypershif
 			continue
 		}
 		api := site
-		// Who published the API under an address of his own means that one.
-		if own, err := netip.ParseAddr(plane.Status.ControlPlaneEndpoint.Host); err == nil {
+		// Who published the API under an address of his own means that one; under one of the site it is reached at all of them.
+		if own, err := netip.ParseAddr(plane.Status.ControlPlaneEndpoint.Host); err == nil && !slices.Contains(site, own) {
 			api = []netip.Addr{own}
 		}
 		names[zone] = map[string][]netip.Addr{"api." + zone: api, "api-int." + zone: api}

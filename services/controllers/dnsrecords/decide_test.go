@@ -60,6 +60,10 @@ func TestDecide(t *testing.T) {
 			"own address", plane(func(p *hypershiftv1beta1.HostedControlPlane) { p.Status.ControlPlaneEndpoint.Host = "fd07::9" }), nil,
 			Names{"demo.site.example": {"api.demo.site.example": list("fd07::9"), "api-int.demo.site.example": list("fd07::9")}},
 		},
+		{
+			"an address of the site", plane(func(p *hypershiftv1beta1.HostedControlPlane) { p.Status.ControlPlaneEndpoint.Host = "10.7.0.2" }), nil,
+			Names{"demo.site.example": api},
+		},
 		{"named endpoint", plane(func(p *hypershiftv1beta1.HostedControlPlane) {
 			p.Status.ControlPlaneEndpoint.Host = "api.demo.site.example"
 		}), nil,

@@ -81,6 +81,7 @@ func checkSpec(cluster *hypershiftv1beta1.HostedCluster) error {
 	if len(spec.Networking.ClusterNetwork) == 0 {
 		faults = append(faults, errors.New("spec.networking.clusterNetwork: at least one network is needed"))
 	}
+	faults = append(faults, checkNetworks(spec.Networking)...)
 	if spec.Etcd.ManagementType != hypershiftv1beta1.Managed {
 		faults = append(faults, fmt.Errorf("spec.etcd.managementType: %q is not served, only Managed is", spec.Etcd.ManagementType))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
@@ -37,6 +38,7 @@ func (r *Reconciler) spec(plane *hypershiftv1beta1.HostedControlPlane) controlpl
 		spec.ClusterCIDRs = append(spec.ClusterCIDRs, prefix(network.CIDR.String()))
 	}
 	spec.AdvertiseAddress = advertised(spec, r.Addresses)
+	spec.ExtraSANs = append(spec.ExtraSANs, alsoServed(spec.APIHost, r.Addresses)...)
 	return spec.Defaulted()
 }
 
@@ -51,6 +53,20 @@ func advertised(spec controlplane.Spec, site []netip.Addr) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// alsoServed are the site's other addresses, when the API is published at one of them.
+func alsoServed(host string, site []netip.Addr) (others []string) {
+	published, err := netip.ParseAddr(host)
+	if err != nil || !slices.Contains(site, published) {
+		return nil
+	}
+	for _, address := range site {
+		if address != published {
+			others = append(others, address.String())
+		}
+	}
+	return others
 }
 
 // prefix of a network that the API server has checked; an invalid one is refused by Spec.Validate.

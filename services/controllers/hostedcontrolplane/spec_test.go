@@ -3,6 +3,7 @@ package hostedcontrolplane
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
@@ -83,6 +84,17 @@ func TestAdvertised(t *testing.T) {
 	} {
 		if got := advertised(one.spec, []netip.Addr{v4, v6}); got != one.want {
 			t.Errorf("%s: %s, want %s", name, got, one.want)
+		}
+	}
+}
+
+func TestAlsoServed(t *testing.T) {
+	site := []netip.Addr{netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("fd07::2")}
+	for host, want := range map[string][]string{
+		"10.7.0.2": {"fd07::2"}, "fd07::2": {"10.7.0.2"}, "10.7.0.9": nil, "api.example.com": nil, "": nil,
+	} {
+		if got := alsoServed(host, site); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", host, got, want)
 		}
 	}
 }

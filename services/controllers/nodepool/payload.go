@@ -132,6 +132,11 @@ func (r *Reconciler) render(ctx context.Context, s *scope) ([]byte, error) {
 			return nil, wrap(err, "read cluster network")
 		}
 	}
+	for _, network := range s.plane.Spec.Networking.MachineNetwork {
+		if in.MachineCIDRs, err = appendPrefix(in.MachineCIDRs, network.CIDR.String()); err != nil {
+			return nil, wrap(err, "read machine network")
+		}
+	}
 	return ignition.Node(in)
 }
 

@@ -75,15 +75,20 @@ func (r *Rehearsal) Discover(ctx context.Context) error {
 	if err := r.Agents(ctx, r.Management, r.Report, "every machine is in the inventory", 10*time.Minute, known); err != nil {
 		return err
 	}
-	if err := r.name(ctx); err != nil {
-		return err
-	}
-	if err := r.Verb(ctx, "approve", "--all"); err != nil {
+	if err := r.Approve(ctx); err != nil {
 		return err
 	}
 	return r.Agents(ctx, r.Management, r.Report, "every agent is approved and known", time.Minute, func(agent *agentv1beta1.Agent) bool {
 		return agent.Spec.Approved && agent.Status.DebugInfo.State == api.StateKnownUnbound
 	})
+}
+
+// Approve names and approves every host that is in the inventory by now.
+func (r *Rehearsal) Approve(ctx context.Context) error {
+	if err := r.name(ctx); err != nil {
+		return err
+	}
+	return r.Verb(ctx, "approve", "--all")
 }
 
 // name gives every host the hostname that people know it by.
@@ -103,9 +108,11 @@ func (r *Rehearsal) name(ctx context.Context) error {
 	return nil
 }
 
-// CreateCluster makes the hosted cluster with the operator's verb and waits for its API.
-func (r *Rehearsal) CreateCluster(ctx context.Context, replicas int) error {
-	err := r.Verb(ctx, "create", "cluster", "agent", "--name", ClusterName, "--namespace", ClusterNamespace, "--node-pool-replicas", fmt.Sprint(replicas))
+// CreateCluster makes the hosted cluster with the operator's verb, which gets further flags, and waits for its API.
+func (r *Rehearsal) CreateCluster(ctx context.Context, replicas int, flags ...string) error {
+	err := r.Verb(ctx, append([]string{
+		"create", "cluster", "agent", "--name", ClusterName, "--namespace", ClusterNamespace, "--node-pool-replicas", fmt.Sprint(replicas),
+	}, flags...)...)
 	if err != nil {
 		return err
 	}
@@ -184,6 +191,11 @@ func (r *Rehearsal) OnNode(ctx context.Context, node string, command ...string) 
 		return "", err
 	}
 	return r.Site.OnNode(ctx, r.Hosted, r.HostedConfig, image, node, command...)
+}
+
+// InPod gives the output of a command in the pod that Pods left on a node.
+func (r *Rehearsal) InPod(ctx context.Context, node string, command ...string) (string, error) {
+	return execute(ctx, r.Hosted, r.HostedConfig, "hello-"+node, command...)
 }
 
 // demoImage is pinned by the release's version as tag: nodes resolve it in the site's registry.

@@ -77,10 +77,10 @@ integration: packages build clients ## Tests against a real etcd and kube-apiser
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
 	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
 
-bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP and discovery ISOs beside nginx; 2,000 scripted BMCs beside plain gofish; start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
+bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP and discovery ISOs beside nginx; 2,000 scripted BMCs beside plain gofish and through the controllers; start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	go run ./test/release -layout "$$release" -to "$$dir" && \
-	go run ./test/bench/dhcp && go run ./test/bench/tftp && go run ./test/bench/http && go run ./test/bench/image && go run ./test/bench/bmc && \
+	go run ./test/bench/dhcp && go run ./test/bench/tftp && go run ./test/bench/http && go run ./test/bench/image && go run ./test/bench/bmc -binaries "$$dir" && \
 	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway | tee "$$dir/report" && \
 	go run ./test/bench/hostedcluster -bin bin -release "$$release" -os "$$os" -bare "$$(awk '/^bare etcd/ {print $$7 "s"}' "$$dir/report")" && \
 	bin/rehearse -once -bin bin -release "$$release" -os "$$os"

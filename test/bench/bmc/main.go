@@ -1,6 +1,7 @@
 // Command bmc measures the inspection of many BMCs through the pool of sessions, and what a power poll of all of them costs
 // afterwards, beside gofish as it comes. The BMCs are scripted, of all vendors' profiles, in a process of their own, each with
-// an address of loopback, slow, and some answers are faults.
+// an address of loopback, slow, and some answers are faults. With the binaries of a release, the same BMCs are then declared as
+// BareMetalHosts to the controllers and a management API of that release.
 package main
 
 import (
@@ -47,7 +48,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&l.max, "max", 200*time.Millisecond, "longest latency of an answer")
 	flags.Float64Var(&l.faults, "faults", 0.02, "share of answers that are 503, and of BMCs that are down for the first 20 s")
 	flags.DurationVar(&l.steady, "steady", 2*time.Minute, "how long to poll power afterwards, each BMC once a minute")
-	side := flags.String("side", "", "what a child process does: serve, slipway or gofish")
+	binaries := flags.String("binaries", "", "directory with etcd and kube-apiserver of our release, for the part with the controllers")
+	only := flags.Bool("controllers", false, "nothing but the part with the controllers")
+	kubeconfig := flags.String("kubeconfig", "", "of the management API, for a child process")
+	side := flags.String("side", "", "what a child process does: serve, slipway, gofish or controllers")
 	address := flags.String("address", "", "port and certificate of the BMCs, for a child process")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,8 +64,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return serve(ctx, l, os.Stdin, out)
 	case "slipway", "gofish":
 		return measure(ctx, l, *side, *address, out)
+	case "controllers":
+		return control(ctx, l, *kubeconfig, out)
 	}
-	return compare(ctx, l, args, out)
+	if !*only {
+		if err := compare(ctx, l, args, out); err != nil {
+			return err
+		}
+	}
+	if *binaries == "" {
+		return nil
+	}
+	return inspectByControllers(ctx, l, *binaries, args, out)
 }
 
 // figures of one side.

@@ -19,7 +19,7 @@ import (
 	"github.com/slipway-io/slipway/services/bmc/scripted"
 )
 
-// certificateName is in the one certificate that all scripted BMCs show.
+// certificateName is in the certificate of every scripted BMC, beside its address.
 const certificateName = "bmc.test"
 
 // endpoint of all BMCs: each has an address of its own and they share a port.
@@ -79,7 +79,8 @@ func serve(ctx context.Context, l load, in io.Reader, out io.Writer) error {
 	if err := json.NewEncoder(out).Encode(endpoint{port, base64.StdEncoding.EncodeToString(certificate.Certificate[0])}); err != nil {
 		return fmt.Errorf("tell port: %w", err)
 	}
-	err = server.Serve(tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*certificate}}))
+	own := &leaves{ca: certificate, made: map[string]*tls.Certificate{}}
+	err = server.Serve(tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: own.forConnection}))
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -224,7 +224,8 @@ func See(host *metal3v1alpha1.BareMetalHost, registered, lost bool) Seen {
 		return Lost
 	case !registered:
 		return Fresh
-	case running != "" && host.Spec.Image != nil && host.Spec.Image.URL == running:
+	case running != "" && host.Spec.Image != nil && (host.Spec.Image.URL == running || Installed(host)):
+		// An installed host runs from its disk: another discovery image is for its next discovery.
 		return Running
 	case running != "":
 		return Stale

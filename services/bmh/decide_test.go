@@ -163,6 +163,8 @@ func TestSee(t *testing.T) {
 	})
 	stale := running.DeepCopy()
 	stale.Spec.Image.URL = "b"
+	installed := stale.DeepCopy()
+	installed.Annotations = map[string]string{"slipway.io/boot-image": "installed"}
 	inspected := host(func(h *metal3v1alpha1.BareMetalHost) { h.Status.HardwareDetails = &metal3v1alpha1.HardwareDetails{} })
 	uninspected := host(func(h *metal3v1alpha1.BareMetalHost) {
 		h.Annotations = map[string]string{"inspect.metal3.io": "disabled"}
@@ -173,7 +175,7 @@ func TestSee(t *testing.T) {
 		want             Seen
 	}{
 		"lost": {running, true, true, Lost}, "fresh": {running, false, false, Fresh}, "running": {running, true, false, Running},
-		"stale": {stale, true, false, Stale}, "inspected": {inspected, true, false, Inspected}, "not to be inspected": {uninspected, true, false, Inspected},
+		"stale": {stale, true, false, Stale}, "installed": {installed, true, false, Running}, "inspected": {inspected, true, false, Inspected}, "not to be inspected": {uninspected, true, false, Inspected},
 		"known": {host(func(*metal3v1alpha1.BareMetalHost) {}), true, false, Known},
 	} {
 		if got := See(row.host, row.registered, row.lost); got != row.want {

@@ -3,10 +3,12 @@
 package baremetalhost_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/slipway-io/slipway/services/api"
@@ -27,6 +29,7 @@ func TestIntegrationLife(t *testing.T) {
 			m.live(t)
 		})
 	}
+	w.secretive(t)
 	for name, m := range machines {
 		if counts := m.Counts(); counts.AtOnce > 2 || counts.Sessions > 1 || counts.WrongLogins > 0 {
 			t.Errorf("%s: %d requests at a time, %d sessions, %d wrong logins", name, counts.AtOnce, counts.Sessions, counts.WrongLogins)
@@ -75,5 +78,20 @@ func (m *machine) live(t *testing.T) {
 	m.gone()
 	if left := m.Media(); len(left) != 0 || m.Power() != "Off" {
 		t.Errorf("media %v, power %s are left", left, m.Power())
+	}
+}
+
+// secretive: no object but the Secrets has a password.
+func (w *world) secretive(t *testing.T) {
+	t.Helper()
+	for _, list := range []client.ObjectList{
+		&eventsv1.EventList{}, &metal3v1alpha1.BareMetalHostList{}, &metal3v1alpha1.HardwareDataList{}, &metal3v1alpha1.HostFirmwareSettingsList{}, &metal3v1alpha1.FirmwareSchemaList{},
+	} {
+		w.must(w.List(t.Context(), list))
+		text, err := json.Marshal(list)
+		w.must(err)
+		if strings.Contains(string(text), password) {
+			t.Errorf("%T has a password", list)
+		}
 	}
 }

@@ -93,7 +93,7 @@ func (w *world) run() {
 	pool := bmc.NewPool(redfish.Open, time.Minute)
 	ctx, stop := context.WithCancel(context.Background())
 	w.must(baremetalhost.Index(ctx, mgr.GetFieldIndexer()))
-	log := slog.New(slog.NewTextHandler(testWriter{w.T}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := slog.New(slog.NewTextHandler(testWriter{w.T}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: system, Log: log, Wait: hurry}
 	hosts := baremetalhost.New(mgr.GetClient(), pool, mgr.GetEventRecorder("test"), baremetalhost.NewMetrics(), baremetalhost.Options{
@@ -113,11 +113,14 @@ func (w *world) run() {
 	}
 }
 
-// testWriter logs to the test while it runs.
+// testWriter logs to the test while it runs, and finds passwords.
 type testWriter struct{ *testing.T }
 
 func (w testWriter) Write(line []byte) (int, error) {
-	if w.Context().Err() == nil {
+	if w.Context().Err() == nil && strings.Contains(string(line), password) {
+		w.Error("the log has a password")
+	}
+	if w.Context().Err() == nil && !strings.Contains(string(line), "level=DEBUG") {
 		w.Log(strings.TrimSpace(string(line)))
 	}
 	return len(line), nil

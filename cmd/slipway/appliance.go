@@ -37,11 +37,16 @@ type appliance struct {
 	serving  *pki.ServingCert
 	tokens   web.Tokens
 	registry *registry.Registry
-	releases *release.Store
-	imported []release.Release
-	driver   *process.Driver
-	changed  chan string
-	rest     *rest.Config
+	ownUsers []registry.User
+	// registryServed says that the network is answered already, by an appliance that had to wait for its first release.
+	registryServed bool
+	releases       *release.Store
+	imported       []release.Release
+	// releaseImage is repository:tag of the newest release that there is at start.
+	releaseImage string
+	driver       *process.Driver
+	changed      chan string
+	rest         *rest.Config
 	// inventory tells DHCP which hosts there are.
 	inventory inventory
 }
@@ -118,10 +123,13 @@ func (a *appliance) startAPI(ctx context.Context, kubeconfig string, group *run.
 			return fmt.Errorf("read kubeconfig %s: %w", kubeconfig, err)
 		}
 		a.rest = config
+		if err := a.findRelease(ctx); !errors.Is(err, release.ErrNotFound) {
+			return err
+		}
 		return nil
 	}
-	if len(a.imported) == 0 {
-		return errors.New("releases: the configuration names no release; the management API runs from one (or give --kubeconfig)")
+	if err := a.awaitRelease(ctx, group); err != nil {
+		return err
 	}
 	site := a.config.SiteAddresses()
 	plane := management.New(management.Config{

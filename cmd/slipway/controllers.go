@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-io/slipway/services/controllers/hostedcluster"
 	"github.com/slipway-io/slipway/services/controllers/hostedcontrolplane"
 	"github.com/slipway-io/slipway/services/controllers/infraenv"
+	"github.com/slipway-io/slipway/services/controllers/mirrorset"
 	"github.com/slipway-io/slipway/services/controllers/nodepool"
 	"github.com/slipway-io/slipway/services/controllers/reservations"
 	"github.com/slipway-io/slipway/services/host"
@@ -28,7 +29,7 @@ import (
 )
 
 // controllers registers every controller with the manager.
-func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *agentapi.Server, artifacts *image.Service, names *zones) (ignition.Payloads, error) {
+func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *agentapi.Server, artifacts *image.Service, names *zones, sets *mirrorSets) (ignition.Payloads, error) {
 	kube, releases, requirements := mgr.GetClient(), releaseInfo{a.releases}, host.DefaultRequirements()
 	guests := guest.New(kube)
 	pools := &nodepool.Reconciler{
@@ -47,7 +48,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		}},
 		{"guest", guests},
 		{"agent", &agent.Reconciler{Client: kube, Seen: agents, Nodes: guests, Requirements: requirements}},
-		{"hostedcluster", &hostedcluster.Reconciler{Client: kube, Releases: releases, Now: time.Now}},
+		{"hostedcluster", &hostedcluster.Reconciler{Client: kube, Releases: releases, Mirrors: sets, Now: time.Now}},
 		{"hostedcontrolplane", &hostedcontrolplane.Reconciler{
 			Client: kube, ControlPlanes: a.driver, Releases: releases, Guests: guests, Addresses: a.config.SiteAddresses(),
 			Reserved: a.config.Ports.All(), Changes: a.changed, Now: time.Now,
@@ -58,6 +59,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		{"bmac", &bmac.Reconciler{Client: kube, Events: mgr.GetEventRecorder("slipway-bmac"), Now: time.Now}},
 		{"csr", &csr.Reconciler{Client: kube, Guests: guests}},
 		{"dnsrecords", &dnsrecords.Reconciler{Client: kube, Guests: guests, Zones: names, Site: a.config.SiteAddresses()}},
+		{"mirrorset", &mirrorset.Reconciler{Client: kube, Sets: sets}},
 		{"reservations", &reservations.Reconciler{Client: kube, Leases: &a.inventory}},
 	}
 	for _, one := range set {
@@ -75,8 +77,8 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 type releaseInfo struct{ store *release.Store }
 
 // ReleaseVersion implements hostedcluster.Releases.
-func (r releaseInfo) ReleaseVersion(ctx context.Context, image string) (string, error) {
-	resolved, err := r.store.Resolve(ctx, image)
+func (r releaseInfo) ReleaseVersion(ctx context.Context, cluster, image string) (string, error) {
+	resolved, err := r.store.Resolve(ctx, cluster, image)
 	if err != nil {
 		return "", err
 	}
@@ -84,15 +86,15 @@ func (r releaseInfo) ReleaseVersion(ctx context.Context, image string) (string, 
 }
 
 // ReleaseComponents implements hostedcontrolplane.Releases.
-func (r releaseInfo) ReleaseComponents(ctx context.Context, image string) (string, map[string]string, error) {
-	resolved, err := r.store.Resolve(ctx, image)
+func (r releaseInfo) ReleaseComponents(ctx context.Context, cluster, image string) (string, map[string]string, error) {
+	resolved, err := r.store.Resolve(ctx, cluster, image)
 	if err != nil {
 		return "", nil, err
 	}
 	return resolved.Version, resolved.Components, nil
 }
 
-// LayerDigests implements nodepool.Releases.
-func (r releaseInfo) LayerDigests(ctx context.Context, ref string) ([]string, error) {
-	return r.store.LayerDigests(ctx, ref)
+// Content implements nodepool.Releases.
+func (r releaseInfo) Content(ctx context.Context, ref string) (repository string, layers []string, err error) {
+	return r.store.Content(ctx, ref)
 }

@@ -104,7 +104,7 @@ func osArchitecture(word string) string {
 	return word
 }
 
-func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image.Service, error) {
+func (a *appliance) imageService(opened *images, lookup infraenv.Lookup, sets *mirrorSets) (*image.Service, error) {
 	return image.New(image.Config{
 		OSImages:  opened.systems,
 		Agents:    opened.agents,
@@ -113,16 +113,20 @@ func (a *appliance) imageService(opened *images, lookup infraenv.Lookup) (*image
 		Secure:    a.config.HTTP.Off(),
 		InfraEnvs: decisions{lookup},
 		Tokens:    a.tokens,
-		Discovery: func(_ context.Context, env *agentv1beta1.InfraEnv, address netip.Addr) ([]byte, error) {
-			return a.discovery(opened, env, a.servicesAt(address))
+		Discovery: func(ctx context.Context, env *agentv1beta1.InfraEnv, address netip.Addr) ([]byte, error) {
+			rules, err := sets.rules(ctx, "")
+			if err != nil {
+				return nil, err
+			}
+			return a.discovery(opened, env, a.servicesAt(address), rules.RegistriesConf())
 		},
 		Network: staticNetwork(lookup),
 		Log:     a.log,
 	})
 }
 
-// discovery is the Ignition of the live OS of an InfraEnv, for hosts that reach the appliance's services at the URL.
-func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv, services string) ([]byte, error) {
+// discovery is the Ignition of the live OS of an InfraEnv, for hosts that reach the appliance's services at the URL and find images by the site's mirror sets.
+func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv, services string, mirrors []byte) ([]byte, error) {
 	agent, err := agentBinary(services, env.Spec.CpuArchitecture, opened)
 	if err != nil {
 		return nil, err
@@ -135,6 +139,8 @@ func (a *appliance) discovery(opened *images, env *agentv1beta1.InfraEnv, servic
 		Agent:      agent,
 		SSHKey:     env.Spec.SSHAuthorizedKey,
 		NTPSources: env.Spec.AdditionalNTPSources,
+		Registry:   a.registryHost(),
+		Mirrors:    mirrors,
 		Override:   []byte(env.Spec.IgnitionConfigOverride),
 	})
 }

@@ -124,6 +124,9 @@ func (a *appliance) listenWeb(ctx context.Context, metrics *prometheus.Registry,
 		return err
 	}
 	group.Add("registry store", a.registry.Run)
+	if a.registryServed {
+		return nil
+	}
 	config, served := a.registryFront(everywhere(a.config.Ports.Registry))
 	return addFront(ctx, "registry", config, served, group)
 }

@@ -70,9 +70,8 @@ func (a *appliance) publishSite(ctx context.Context, kube client.Client) error {
 			"agentNamespace": hostNamespace,
 			"ca.crt":         string(a.siteCA.PEM()),
 		}
-		if len(a.imported) > 0 {
-			newest := a.imported[len(a.imported)-1]
-			published.Data["releaseImage"] = a.registryHost() + "/release/release:" + newest.Version
+		if a.releaseImage != "" {
+			published.Data["releaseImage"] = a.registryHost() + "/" + a.releaseImage
 		}
 		return nil
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -30,6 +31,9 @@ func (a *appliance) openRegistry(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if a.ownUsers, err = readUsers(a.config.Registry.Htpasswd); err != nil {
+		return errors.Join(err, a.registry.Close())
+	}
 	a.registry.Allow(a.access(nil))
 	if _, err := os.Stat(a.path(oldRegistry)); !errors.Is(err, fs.ErrNotExist) {
 		a.log.Warn("the directory of an earlier registry is not used any more: releases are imported again from their own directories; remove it", "dir", a.path(oldRegistry))
@@ -45,9 +49,30 @@ func (a *appliance) openRegistry(ctx context.Context) (err error) {
 	return nil
 }
 
+// readUsers of the configuration's file, when it names one.
+func readUsers(path string) ([]registry.User, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("registry.htpasswd: %w", err)
+	}
+	users, err := registry.ParseHtpasswd(raw)
+	if err != nil {
+		return nil, fmt.Errorf("registry.htpasswd %s: %w", path, err)
+	}
+	return users, nil
+}
+
 // access keeps releases public in any case: a host fetches its programs before it has any secret.
 func (a *appliance) access(users []registry.User) registry.Access {
-	return registry.Access{Anonymous: a.config.Registry.Anonymous(), Public: []string{release.Repositories}, Users: users}
+	for _, user := range a.ownUsers {
+		if !slices.ContainsFunc(users, func(u registry.User) bool { return u.Name == user.Name }) {
+			users = append(users, user)
+		}
+	}
+	return registry.Access{Anonymous: a.config.Registry.Anonymous(), Public: append(release.MirroredRepositories(), release.Repositories), Users: users}
 }
 
 // followRegistryUsers lets in whom the Secret names, from now on. One that cannot be read changes nothing.

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -23,6 +24,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/slipway-io/slipway/assets/release/pack"
+	"github.com/slipway-io/slipway/mirror/registry"
+	"github.com/slipway-io/slipway/mirror/release"
 	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/web"
 )
@@ -48,6 +52,64 @@ func (i secretInformer) AddEventHandler(handler toolscache.ResourceEventHandler)
 }
 
 const htpasswd = "ann:$2a$04$vyfJ5UYT3Hu57/3UEkh8su7Oc4AjmUJvNN292u98DgKtv4OAmthXq\n" // "secret"
+
+// TestFirstReleaseIsMirrored starts where there is no release, and brings one as `slipway mirror` does: the release image last, by a user of the configuration's file.
+func TestFirstReleaseIsMirrored(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte(htpasswd), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := &appliance{config: &api.Config{Domain: "site.example", Registry: api.Registry{Htpasswd: file}}, stateDir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
+	if err := errors.Join(a.openPKI(), a.openRegistry(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	if err := a.findRelease(t.Context()); !errors.Is(err, release.ErrNotFound) {
+		t.Fatalf("a release in an empty registry: %v", err)
+	}
+	ended, awaited := make(chan error), make(chan error)
+	go func() { awaited <- a.awaitMirrored(t.Context(), ended) }()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/m/openshift/release/blobs/uploads/", nil)
+	r.SetBasicAuth("ann", "secret")
+	if a.registry.Handler().ServeHTTP(w, r); w.Code != http.StatusAccepted {
+		t.Errorf("ann's push is answered with %d: %s", w.Code, w.Body)
+	}
+	pushRelease(t, a.registry)
+	if err := <-awaited; err != nil || a.releaseImage != "m/openshift/release-images:1.2.3-x86_64" || len(a.imported) != 1 || a.imported[0].Version != "1.2.3" {
+		t.Errorf("found %q %+v, %v", a.releaseImage, a.imported, err)
+	}
+}
+
+// pushRelease packs a release of one component and pushes it to where releases are mirrored.
+func pushRelease(t *testing.T, to *registry.Registry) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "layout")
+	layout, err := pack.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	etcd, err := layout.Add(pack.Image{Name: "etcd", Files: []pack.File{{Path: "usr/bin/etcd", Mode: 0o755, Data: []byte("etcd")}}}, "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = layout.AddRelease("1.2.3", []pack.Component{{Name: "etcd", Version: "3", Digest: etcd.Digest}})
+	if err := errors.Join(err, layout.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := release.Import(t.Context(), dir, to, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, move := range [][3]string{{"release/etcd", "m/openshift/release", "1.2.3-x86_64-etcd"}, {"release/release", "m/openshift/release-images", "1.2.3-x86_64"}} {
+		manifest, err := to.Manifest(move[0], "1.2.3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := to.PutManifest(move[1], manifest.MediaType, manifest.Raw, move[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 func TestRegistryUsersComeFromTheirSecret(t *testing.T) {
 	var log bytes.Buffer

@@ -64,6 +64,9 @@ func (f *upFlags) run(ctx context.Context) error {
 	defer a.close()
 	group := run.New(log)
 	if err := a.startAPI(ctx, f.kubeconfig, group); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil { // stopped while it waited
+			return nil
+		}
 		return err
 	}
 	if err := a.wire(ctx, group); err != nil {

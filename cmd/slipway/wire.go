@@ -35,7 +35,10 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 		return err
 	}
 	lookup := infraenv.Lookup{Client: mgr.GetClient(), DefaultName: a.config.DefaultInfraEnv}
-	artifacts, err := a.imageService(images, lookup)
+	sets := a.newMirrorSets(mgr.GetClient())
+	a.registry.Mirror(sets.resolve)
+	a.releases.Mirrors = sets.mirrorsOf
+	artifacts, err := a.imageService(images, lookup, sets)
 	if err != nil {
 		return err
 	}
@@ -62,7 +65,7 @@ func (a *appliance) wire(ctx context.Context, group *run.Group) error {
 	if err != nil {
 		return err
 	}
-	payloads, err := a.controllers(ctx, mgr, agents, artifacts, names)
+	payloads, err := a.controllers(ctx, mgr, agents, artifacts, names, sets)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ const (
 	maxProven = 1024
 )
 
-// User may log in. Pull and Push hold repositories: "*" is all, "team/*" all below team; who may push may pull.
+// User may log in. Pull and Push hold repositories: "*" is all, "team/*" all below team, "*/app" every app below others; who may push may pull.
 type User struct {
 	Name       string
 	Hash       []byte // bcrypt
@@ -129,7 +129,8 @@ func (c caller) pushes(repository string) bool { return matches(c.Push, reposito
 func matches(patterns []string, repository string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		below, tree := strings.CutSuffix(pattern, "*")
-		return pattern == repository || (tree && strings.HasPrefix(repository, below))
+		end, anywhere := strings.CutPrefix(pattern, "*")
+		return pattern == repository || tree && strings.HasPrefix(repository, below) || anywhere && end != "" && strings.HasSuffix(repository, end)
 	})
 }
 

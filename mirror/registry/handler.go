@@ -50,13 +50,19 @@ type request struct {
 }
 
 func (r *Registry) serve(w http.ResponseWriter, raw *http.Request) error {
-	at := parsePath(raw.URL.Path)
-	if at.kind == onToken {
+	view, at, mirrored := parseMirrored(raw.URL.Path)
+	if !mirrored {
+		at = parsePath(raw.URL.Path)
+	}
+	if at.kind == onToken && !mirrored {
 		return r.token(w, raw)
 	}
 	who, valid := r.identify(raw)
 	if !valid {
 		return r.challenge(w, raw, at, "user and password, or the token, are wrong")
+	}
+	if mirrored {
+		return r.mirrored(w, raw, who, view, at)
 	}
 	req := request{raw, at, who}
 	switch at.kind {
@@ -74,10 +80,8 @@ func (r *Registry) serve(w http.ResponseWriter, raw *http.Request) error {
 		return err
 	}
 	switch at.kind {
-	case onManifests:
-		return r.manifest(w, req)
-	case onBlobs:
-		return r.blob(w, req)
+	case onManifests, onBlobs:
+		return r.content(w, req)
 	case onUploads, onUpload:
 		return r.upload(w, req)
 	case onTags:

@@ -51,6 +51,7 @@ type Registry struct {
 	pieces    sync.Pool
 
 	access   atomic.Pointer[access]
+	resolve  atomic.Pointer[Resolve]
 	key      []byte // of tokens: they end with the process
 	requests chan struct{}
 	pushes   chan struct{}

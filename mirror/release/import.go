@@ -231,7 +231,7 @@ func (i importer) resolve(ctx context.Context, imported []entry) ([]Release, err
 	store := &Store{source: i.source, log: i.log, limits: limits{bytes: maxImageBytes, entries: maxImageEntries}}
 	releases := make([]Release, 0, len(imported))
 	for _, e := range imported {
-		found, err := store.Resolve(ctx, e.tag.String())
+		found, err := store.Resolve(ctx, "", e.tag.String())
 		if err != nil {
 			return nil, err
 		}
@@ -239,7 +239,7 @@ func (i importer) resolve(ctx context.Context, imported []entry) ([]Release, err
 			return nil, fmt.Errorf("release image %s says that it is %s: %w", e.tag.TagStr(), found.Version, ErrInvalid)
 		}
 		for component, ref := range found.Components {
-			if _, err := store.LayerDigests(ctx, ref); err != nil {
+			if _, _, err := store.Content(ctx, ref); err != nil {
 				return nil, fmt.Errorf("component %s of release %s: %w", component, found.Version, err)
 			}
 		}

@@ -19,6 +19,9 @@ const Host = "registry.slipway.io"
 const Repositories = repository + "*"
 
 const (
+	// Repository of release images.
+	Repository = repository + releaseName
+
 	releaseName = "release" // the image in a layout, and its repository below release/
 	repository  = "release/"
 

@@ -92,7 +92,7 @@ func TestImportResolveUnpack(t *testing.T) {
 		"[fd00::1]:5000/release/release:1.2.3",
 		"registry.site.example:5000/release/release@" + releases[0].Digest,
 	} {
-		got, err := f.store.Resolve(t.Context(), ref)
+		got, err := f.store.Resolve(t.Context(), "", ref)
 		if err != nil {
 			t.Errorf("resolve %s: %v", ref, err)
 			continue
@@ -105,7 +105,7 @@ func TestImportResolveUnpack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layers, err := f.store.LayerDigests(t.Context(), image)
+	_, layers, err := f.store.Content(t.Context(), image)
 	if err != nil || len(layers) != 1 || layers[0] != "sha256:"+f.layer(t) {
 		t.Errorf("layers %v, %v", layers, err)
 	}
@@ -154,7 +154,7 @@ func TestTamperedLayoutIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := f.store.Resolve(t.Context(), "registry.slipway.io/release/release:1.2.3"); !errors.Is(err, ErrNotFound) {
+	if _, err := f.store.Resolve(t.Context(), "", "registry.slipway.io/release/release:1.2.3"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("resolve after refused imports: %v", err)
 	}
 }
@@ -198,13 +198,13 @@ func TestMissingReleaseNamesWhatThereIs(t *testing.T) {
 		"registry.slipway.io/release/release:9.9.9": "1.2.3",
 		"quay.io/openshift/release:4.19":            "release/release with 1.2.3",
 	} {
-		_, err := f.store.Resolve(t.Context(), ref)
+		_, err := f.store.Resolve(t.Context(), "", ref)
 		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), want) {
 			t.Errorf("resolve %s: %v, want ErrNotFound with %q", ref, err, want)
 		}
 	}
 	for _, ref := range []string{"registry.slipway.io/release/etcd:1.2.3", "Not A Reference"} {
-		if _, err := f.store.Resolve(t.Context(), ref); !errors.Is(err, ErrInvalid) {
+		if _, err := f.store.Resolve(t.Context(), "", ref); !errors.Is(err, ErrInvalid) {
 			t.Errorf("resolve %s: %v, want ErrInvalid", ref, err)
 		}
 	}

@@ -15,8 +15,15 @@ import (
 	"github.com/slipway-io/slipway/mirror/registry"
 )
 
+// Mirrors gives the repositories of the site's registry in which an image may be, the preferred one first, by the mirror sets of a view,
+// and whether the one of its own name is looked into after them.
+type Mirrors func(ctx context.Context, view, ref string) (repositories []string, own bool, err error)
+
 // Store resolves release images of the site's registry and unpacks images for processes that run on the appliance.
 type Store struct {
+	// Mirrors is set before the store is used; without it every image is where its name says.
+	Mirrors Mirrors
+
 	source source
 	dir    string
 	log    *slog.Logger
@@ -40,21 +47,22 @@ func New(reg *registry.Registry, dir string, log *slog.Logger) *Store {
 	}
 }
 
-// Resolve reads what a release image names. The reference's host does not matter: every image comes from the site's registry.
-func (s *Store) Resolve(ctx context.Context, ref string) (*Release, error) {
-	found, err := s.resolve(ctx, ref)
+// Resolve reads what a release image names, by its original name or by that of its mirror. A view names the mirror sets that count.
+// The reference's host does not matter beyond that: every image comes from the site's registry.
+func (s *Store) Resolve(ctx context.Context, view, ref string) (*Release, error) {
+	found, err := s.resolve(ctx, view, ref)
 	if err != nil {
 		return nil, fmt.Errorf("resolve release image %s: %w", ref, err)
 	}
 	return found, nil
 }
 
-func (s *Store) resolve(ctx context.Context, ref string) (*Release, error) {
-	image, err := local(ref)
+func (s *Store) resolve(ctx context.Context, view, ref string) (*Release, error) {
+	places, err := s.places(ctx, view, ref)
 	if err != nil {
 		return nil, err
 	}
-	manifest, digest, err := s.source.manifest(image)
+	manifest, digest, _, err := s.first(places)
 	if err != nil {
 		return nil, err
 	}
@@ -78,21 +86,20 @@ func (s *Store) resolve(ctx context.Context, ref string) (*Release, error) {
 	return &Release{Version: version, Digest: digest.String(), Components: components}, nil
 }
 
-// LayerDigests lists an image's layers, lowest first: the blobs that a host fetches and unpacks.
-func (s *Store) LayerDigests(ctx context.Context, ref string) ([]string, error) {
-	image, err := local(ref)
+// Content of an image, which is named by digest: a repository that has it, and its layers, lowest first: the blobs that a host fetches and unpacks.
+func (s *Store) Content(ctx context.Context, ref string) (repository string, layers []string, err error) {
+	places, err := s.places(ctx, "", ref)
 	if err != nil {
-		return nil, fmt.Errorf("list layers: %w", err)
+		return "", nil, fmt.Errorf("list layers: %w", err)
 	}
-	manifest, _, err := s.source.manifest(image)
+	manifest, _, repository, err := s.first(places)
 	if err != nil {
-		return nil, fmt.Errorf("list layers of %s: %w", ref, err)
+		return "", nil, fmt.Errorf("list layers of %s: %w", ref, err)
 	}
-	digests := make([]string, 0, len(manifest.Layers))
 	for _, layer := range manifest.Layers {
-		digests = append(digests, layer.Digest.String())
+		layers = append(layers, layer.Digest.String())
 	}
-	return digests, nil
+	return repository, layers, nil
 }
 
 // manifests reads the two files that make an image a release; a later layer's file wins.

@@ -79,11 +79,11 @@ func (s *Store) unpack(ctx context.Context, ref, dir string) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("create content folder: %w", err)
 	}
-	image, err := local(ref)
+	places, err := s.places(ctx, "", ref)
 	if err != nil {
 		return err
 	}
-	manifest, _, err := s.source.manifest(image)
+	manifest, _, _, err := s.first(places)
 	if err != nil {
 		return err
 	}

@@ -65,8 +65,8 @@ func ReadMirrors(raw []byte) (*Mirrors, error) {
 	return m, nil
 }
 
-// places of a repository in the order in which they are asked. Of all entries the one with the longest matching prefix counts, alone.
-func (m *Mirrors) places(repo Repository, byDigest bool) []Repository {
+// Places of a repository in the order in which they are asked. Of all entries the one with the longest matching prefix counts, alone.
+func (m *Mirrors) Places(repo Repository, byDigest bool) []Repository {
 	name := repo.String()
 	var best *mirrorEntry
 	length := -1
@@ -124,7 +124,7 @@ func (c *Client) look(ctx context.Context, repo Repository, byDigest bool, try f
 		return try(repo)
 	}
 	err := fmt.Errorf("%w: %s", ErrBlocked, repo)
-	for _, place := range c.mirrors.places(repo, byDigest) {
+	for _, place := range c.mirrors.Places(repo, byDigest) {
 		if err = try(place); err == nil || ctx.Err() != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ location = "reg.local:5000/example"
 		{"example.com/x", false, "example.com/x"},
 	} {
 		var got []string
-		for _, place := range m.places(split(c.repo), c.byDigest) {
+		for _, place := range m.Places(split(c.repo), c.byDigest) {
 			got = append(got, place.String())
 		}
 		if strings.Join(got, " ") != c.want {
@@ -111,8 +111,8 @@ func FuzzMirrors(f *testing.F) {
 	f.Add("[[registry]]\nlocation = 'quay.io'\n[[registry.mirror]]\nlocation = 'reg.local:5000/quay'\n", "quay.io/a/b")
 	f.Fuzz(func(_ *testing.T, text, name string) {
 		if m, err := ReadMirrors([]byte(text)); err == nil {
-			m.places(split(name), true)
-			m.places(split(name), false)
+			m.Places(split(name), true)
+			m.Places(split(name), false)
 		}
 	})
 }

@@ -114,3 +114,6 @@ func apiHost(host string) string {
 
 // ValidDigest tells whether text is a digest that this package can check.
 func ValidDigest(text string) bool { return digestPattern.MatchString(text) }
+
+// URL of a repository in distribution-spec's API.
+func URL(r Repository) string { return "https://" + apiHost(r.Host) + "/v2/" + r.Path }

@@ -22,7 +22,8 @@ type Config struct {
 	Ports      Ports                `json:"ports,omitempty"`
 	HTTP       HTTP                 `json:"http,omitempty"`
 	Registry   Registry             `json:"registry,omitempty"`
-	// Releases are OCI layout directories that are imported into the registry at start.
+	// Releases are OCI layout directories that are imported into the registry at start. Without any the appliance runs from the newest release that was
+	// mirrored into its registry, and waits for one.
 	Releases []string `json:"releases,omitempty"`
 	// OSImages are directories with a machine OS (os.json, kernel, initrd, rootfs, disk).
 	OSImages []string `json:"osImages,omitempty"`
@@ -52,6 +53,9 @@ type DNS struct {
 
 // Registry is who may use the site's registry. Who may log in to it is in the Secret slipway-system/registry-users.
 type Registry struct {
+	// Htpasswd is a file of users with bcrypt hashes who may pull and push everything. They can log in before there is an API for the Secret, to
+	// bring the first release; the Secret's users come in addition, and first where names are the same.
+	Htpasswd string `json:"htpasswd,omitempty"`
 	// AnonymousPull lets everybody pull, which is the default. Without it only users pull, but for releases: hosts fetch those before they have any secret.
 	AnonymousPull *bool `json:"anonymousPull,omitempty"`
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+	configv1 "github.com/openshift/api/config/v1"
+	operatorv1alpha1 "github.com/openshift/api/operator/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -23,6 +25,8 @@ func Scheme() (*runtime.Scheme, error) {
 		apiextensionsv1.AddToScheme,
 		agentv1beta1.AddToScheme,
 		hypershiftv1beta1.AddToScheme,
+		configv1.Install,
+		operatorv1alpha1.Install,
 		metal3v1alpha1.AddToScheme,
 		clusterv1.AddToScheme,
 		capiagentv1beta1.AddToScheme,

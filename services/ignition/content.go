@@ -55,10 +55,9 @@ func (b *builder) runtime(in NodeInput) {
 	config := strings.ReplaceAll(embedded("containerd.toml"), "@PAUSE@", in.Components[componentPause].Ref)
 	b.file("/etc/containerd/config.toml", 0o600, []byte(config))
 	b.file("/etc/containerd/cni.conflist.template", 0o644, []byte(embedded("cni.conflist.template")))
-	hosts := strings.ReplaceAll(embedded("hosts.toml"), "@REGISTRY@", in.Registry)
-	for _, name := range []string{ReleaseRegistry, in.Registry} {
-		b.file("/etc/containerd/certs.d/"+name+"/hosts.toml", 0o644, []byte(hosts))
-	}
+	b.file("/etc/containerd/certs.d/"+in.Registry+"/hosts.toml", 0o644, []byte(strings.ReplaceAll(embedded("hosts.toml"), "@REGISTRY@", in.Registry)))
+	mirrored := strings.NewReplacer("@REGISTRY@", in.Registry, "@VIEW@", in.MirrorView).Replace(embedded("hosts-mirrored.toml"))
+	b.file("/etc/containerd/certs.d/_default/hosts.toml", 0o644, []byte(mirrored))
 	b.directory("/etc/cni/net.d", 0o755)
 	b.unit("containerd.service", embedded("containerd.service"))
 }

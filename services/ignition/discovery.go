@@ -22,6 +22,9 @@ type DiscoveryInput struct {
 	SSHKey string
 	// NTPSources are names or addresses.
 	NTPSources []string
+	// Mirrors is the site's mirror sets as a registries.conf, for live systems with podman; Registry is host:port of the site's registry.
+	Mirrors  []byte
+	Registry string
 	// Override is the InfraEnv's ignitionConfigOverride.
 	Override []byte
 }
@@ -36,6 +39,10 @@ func Discovery(in DiscoveryInput) ([]byte, error) {
 	if len(in.AdditionalTrustBundle) > 0 {
 		b.trust(in.AdditionalTrustBundle)
 		b.file("/usr/local/share/ca-certificates/infraenv.crt", 0o644, in.AdditionalTrustBundle)
+	}
+	if len(in.Mirrors) > 0 {
+		b.file("/etc/containers/registries.conf.d/50-slipway-mirrors.conf", 0o644, in.Mirrors)
+		b.file("/etc/containers/certs.d/"+in.Registry+"/ca.crt", 0o644, in.SiteCA)
 	}
 	b.sshKeys(in.SSHKey)
 	b.timeSources(in.NTPSources)

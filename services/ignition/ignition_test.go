@@ -36,7 +36,8 @@ func discoveryInput() DiscoveryInput {
 		Agent:      agentBinary(),
 		SSHKey:     "ssh-ed25519 AAAA one\nssh-ed25519 BBBB two\n",
 		NTPSources: []string{"10.7.0.2", "time.site.example"},
-		Override:   []byte(`{"ignition":{"version":"3.1.0"},"storage":{"files":[{"path":"/etc/motd","mode":420,"contents":{"source":"data:,hello"}}]}}`),
+		Mirrors:    []byte("[[registry]]\nlocation = \"quay.io\"\n"), Registry: "registry.site.example:5000",
+		Override: []byte(`{"ignition":{"version":"3.1.0"},"storage":{"files":[{"path":"/etc/motd","mode":420,"contents":{"source":"data:,hello"}}]}}`),
 	}
 }
 
@@ -76,6 +77,7 @@ func nodeInput() NodeInput {
 		ServiceCIDRs:   []netip.Prefix{netip.MustParsePrefix("172.30.0.0/16")},
 		ClusterCIDRs:   []netip.Prefix{netip.MustParsePrefix("10.132.0.0/14"), netip.MustParsePrefix("fd01::/48")},
 		Registry:       "registry.site.example:5000",
+		MirrorView:     "clusters-demo",
 		SiteCA:         []byte(siteCA),
 		Components: map[string]ComponentContent{
 			"kubernetes":  {Ref: ref("kubernetes", "1"), Layers: layer("2")},

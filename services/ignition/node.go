@@ -27,9 +27,6 @@ const (
 	componentPause      = "pause"
 )
 
-// ReleaseRegistry is the name under which the release's images are known; the site's registry answers for it.
-const ReleaseRegistry = "registry.slipway.io"
-
 // NodeInput is what the nodes of a NodePool are told.
 type NodeInput struct {
 	ClusterName string
@@ -42,9 +39,10 @@ type NodeInput struct {
 	ServiceCIDRs, ClusterCIDRs []netip.Prefix
 	// MachineCIDRs are the networks of the nodes' addresses; of a family without one it is the address towards the API.
 	MachineCIDRs []netip.Prefix
-	// Registry is host:port of the site's registry, SiteCA (PEM) signs it.
-	Registry string
-	SiteCA   []byte
+	// Registry is host:port of the site's registry, SiteCA (PEM) signs it. MirrorView names the mirror sets by which it looks for images of
+	// other registries: nodes ask it for all of them by their original names, so a change of the sets changes nothing on a node.
+	Registry, MirrorView string
+	SiteCA               []byte
 	// Components of the release: kubernetes, containerd and cni-plugins with their layers, pause.
 	Components map[string]ComponentContent
 	// NodeLabels that a kubelet may set on itself are set; the others come from the Machine.
@@ -109,6 +107,9 @@ func (in NodeInput) validate() error {
 	}
 	if u, err := url.Parse("https://" + in.Registry); err != nil || u.Host != in.Registry || u.Port() == "" {
 		faults = append(faults, fmt.Errorf("%w: registry %q is not host:port", ErrInvalid, in.Registry))
+	}
+	if problems := validation.IsDNS1123Subdomain(in.MirrorView); len(problems) > 0 {
+		faults = append(faults, fmt.Errorf("%w: mirror view %q: %s", ErrInvalid, in.MirrorView, strings.Join(problems, "; ")))
 	}
 	if len(in.APICA) == 0 || len(in.SiteCA) == 0 {
 		faults = append(faults, fmt.Errorf("%w: the CA of the API and of the site are both needed", ErrInvalid))

@@ -24,7 +24,7 @@ func (f *fault) Unwrap() error { return f.err }
 
 // check looks at what the API server's own validation can't know.
 func (r *Reconciler) check(ctx context.Context, cluster *hypershiftv1beta1.HostedCluster) error {
-	if err := checkSpec(cluster); err != nil {
+	if err := errors.Join(checkSpec(cluster), r.Mirrors.CheckSources(cluster.Spec.ImageContentSources)); err != nil {
 		return &fault{err: err}
 	}
 	namespace := &corev1.Namespace{}

@@ -27,15 +27,21 @@ import (
 // recheck is how soon a fault is looked at again that may be mended outside of the API: a release that is imported later.
 const recheck = 10 * time.Second
 
-// Releases tells the version of a release image, or why it can't be used.
+// Releases tells the version of a release image, or why it can't be used. Mirrors of the cluster count, which is named by its control plane's namespace.
 type Releases interface {
-	ReleaseVersion(ctx context.Context, image string) (version string, err error)
+	ReleaseVersion(ctx context.Context, cluster, image string) (version string, err error)
+}
+
+// Mirrors tells what of a cluster's imageContentSources can't be honoured, with its path.
+type Mirrors interface {
+	CheckSources(sources []hypershiftv1beta1.ImageContentSource) error
 }
 
 // Reconciler of HostedClusters.
 type Reconciler struct {
 	Client   client.Client
 	Releases Releases
+	Mirrors  Mirrors
 	Now      func() time.Time
 }
 
@@ -127,7 +133,7 @@ func (r *Reconciler) steps(ctx context.Context, cluster *hypershiftv1beta1.Hoste
 		return r.refuse(cluster, hypershiftv1beta1.ValidHostedClusterConfiguration, err)
 	}
 	note(cluster, hypershiftv1beta1.ValidHostedClusterConfiguration, metav1.ConditionTrue, hypershiftv1beta1.AsExpectedReason, "Configuration passes validation")
-	version, err := r.Releases.ReleaseVersion(ctx, cluster.Spec.Release.Image)
+	version, err := r.Releases.ReleaseVersion(ctx, Namespace(cluster), cluster.Spec.Release.Image)
 	if err != nil {
 		return r.refuse(cluster, hypershiftv1beta1.ValidReleaseImage, &fault{reason: hypershiftv1beta1.InvalidImageReason, mayHeal: true, err: err})
 	}

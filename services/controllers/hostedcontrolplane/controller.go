@@ -35,9 +35,9 @@ type ControlPlanes interface {
 	Delete(ctx context.Context, name string) error
 }
 
-// Releases tells what a release image is made of.
+// Releases tells what a release image is made of. Mirrors of the cluster count, which is named by its control plane's namespace.
 type Releases interface {
-	ReleaseComponents(ctx context.Context, image string) (version string, components map[string]string, err error)
+	ReleaseComponents(ctx context.Context, cluster, image string) (version string, components map[string]string, err error)
 }
 
 // Guests makes what a fresh cluster needs inside, through the administrator's kubeconfig.
@@ -185,7 +185,7 @@ func (r *Reconciler) run(ctx context.Context, plane *hypershiftv1beta1.HostedCon
 	if plane.Spec.ControlPlaneReleaseImage != nil {
 		image = *plane.Spec.ControlPlaneReleaseImage
 	}
-	version, components, err := r.Releases.ReleaseComponents(ctx, image)
+	version, components, err := r.Releases.ReleaseComponents(ctx, plane.Namespace, image)
 	if err != nil {
 		return fmt.Errorf("resolve release image: %w", err)
 	}

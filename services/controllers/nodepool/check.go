@@ -90,7 +90,7 @@ func (r *Reconciler) findCluster(ctx context.Context, s *scope) (bool, error) {
 }
 
 func (r *Reconciler) resolveRelease(ctx context.Context, s *scope) (bool, error) {
-	version, components, err := r.Releases.ReleaseComponents(ctx, s.pool.Spec.Release.Image)
+	version, components, err := r.Releases.ReleaseComponents(ctx, s.namespace(), s.pool.Spec.Release.Image)
 	if err != nil {
 		s.no(hypershiftv1beta1.NodePoolValidReleaseImageConditionType, hypershiftv1beta1.NodePoolValidationFailedReason, "spec.release.image: "+err.Error())
 		s.soon(recheck)

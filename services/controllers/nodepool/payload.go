@@ -56,7 +56,7 @@ func (r *Reconciler) Payload(ctx context.Context, token []byte, nodePool string)
 	if err := json.Unmarshal(secret.Data[keyConfig], &s.configs); err != nil {
 		return nil, wrap(err, "read configuration of nodepool "+owner)
 	}
-	version, components, err := r.Releases.ReleaseComponents(ctx, string(secret.Data[keyRelease]))
+	version, components, err := r.Releases.ReleaseComponents(ctx, secret.Namespace, string(secret.Data[keyRelease]))
 	if err != nil {
 		return nil, wrap(err, "resolve release of nodepool "+owner)
 	}
@@ -110,14 +110,16 @@ func (r *Reconciler) render(ctx context.Context, s *scope) ([]byte, error) {
 	}
 	components := map[string]ignition.ComponentContent{}
 	for name, ref := range s.release.components {
-		layers, err := r.Releases.LayerDigests(ctx, ref)
+		repository, layers, err := r.Releases.Content(ctx, ref)
 		if err != nil {
 			return nil, wrap(err, "read layers of component "+name)
 		}
-		components[name] = ignition.ComponentContent{Ref: ref, Layers: layers}
+		// Named where it lies: a node starts whatever becomes of the mirror sets.
+		_, digest, _ := strings.Cut(ref, "@")
+		components[name] = ignition.ComponentContent{Ref: r.Site.Registry + "/" + repository + "@" + digest, Layers: layers}
 	}
 	in := ignition.NodeInput{
-		ClusterName: s.plane.Name, APIServerURL: apiURL(s.plane), APICA: ca,
+		ClusterName: s.plane.Name, MirrorView: s.plane.Namespace, APIServerURL: apiURL(s.plane), APICA: ca,
 		BootstrapToken: string(bootstrap.Data[keyTokenID]) + "." + string(bootstrap.Data[keyTokenSecret]),
 		Registry:       r.Site.Registry, SiteCA: r.Site.CA, NTPSources: r.Site.NTPSources,
 		Components: components, NodeLabels: nodeLabels(s.pool), Taints: taints(s.pool.Spec.Taints), UserConfigs: s.configs,

@@ -30,10 +30,10 @@ const (
 
 // Releases looks into release images.
 type Releases interface {
-	// ReleaseComponents gives the version of a release and its images by digest.
-	ReleaseComponents(ctx context.Context, image string) (version string, components map[string]string, err error)
-	// LayerDigests are the tar+gzip layers of an image, lowest first.
-	LayerDigests(ctx context.Context, ref string) ([]string, error)
+	// ReleaseComponents gives the version of a release and its images by digest. Mirrors of the cluster count, which is named by its control plane's namespace.
+	ReleaseComponents(ctx context.Context, cluster, image string) (version string, components map[string]string, err error)
+	// Content of an image: a repository of the site's registry that has it, and its tar+gzip layers, lowest first.
+	Content(ctx context.Context, ref string) (repository string, layers []string, err error)
 }
 
 // Guests keeps bootstrap tokens in hosted clusters, which are named by their HostedControlPlane.

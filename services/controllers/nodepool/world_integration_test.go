@@ -52,7 +52,7 @@ const (
 // releases has one release, whose images all look the same.
 type releases struct{}
 
-func (releases) ReleaseComponents(_ context.Context, image string) (string, map[string]string, error) {
+func (releases) ReleaseComponents(_ context.Context, _, image string) (string, map[string]string, error) {
 	if image != "registry.slipway.io/release/release:1.36.3" {
 		return "", nil, errors.New("there is no such release image")
 	}
@@ -63,8 +63,8 @@ func (releases) ReleaseComponents(_ context.Context, image string) (string, map[
 	return "1.36.3", components, nil
 }
 
-func (releases) LayerDigests(context.Context, string) ([]string, error) {
-	return []string{"sha256:" + strings.Repeat("b", 64)}, nil
+func (releases) Content(context.Context, string) (string, []string, error) {
+	return "release/image", []string{"sha256:" + strings.Repeat("b", 64)}, nil
 }
 
 // world is a management API that is at the same time the hosted one, with the controllers running.

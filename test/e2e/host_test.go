@@ -69,9 +69,10 @@ func onlyManagementRuns(r *site.Rehearsal) error {
 }
 
 // checkInstalledSecrets looks at a node's disk as somebody who has an account on it.
-func checkInstalledSecrets(t *testing.T, r *site.Rehearsal) {
+func checkInstalledSecrets(t *testing.T, ctx context.Context, r *site.Rehearsal) {
 	machine := r.Machines[0]
-	must(t, machine.PowerOff())
+	must(t, r.SetOnline(ctx, machine, false))
+	defer func() { must(t, r.SetOnline(ctx, machine, true)) }()
 	out, err := exec.Command("sfdisk", "--json", machine.Disk()).Output()
 	must(t, err)
 	var table struct {
@@ -95,11 +96,11 @@ func checkInstalledSecrets(t *testing.T, r *site.Rehearsal) {
 	if out, err := exec.Command("mount", "-o", options, machine.Disk(), mount).CombinedOutput(); err != nil {
 		t.Fatalf("mount %s: %v: %s", machine.Disk(), err, out)
 	}
-	t.Cleanup(func() {
+	defer func() {
 		if out, err := exec.Command("umount", mount).CombinedOutput(); err != nil {
 			t.Errorf("unmount: %v: %s", err, out)
 		}
-	})
+	}()
 	for _, secret := range []string{"etc/kubernetes", "etc/slipway", "var/lib/kubelet/pki"} {
 		dir := filepath.Join(mount, secret)
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 {

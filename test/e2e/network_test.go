@@ -24,7 +24,7 @@ interfaces:
 - name: bond0
   type: bond
   state: up
-  mac-address: "52:54:00:77:00:01"
+  mac-address: "52:54:00:77:00:03"
   ipv4: {enabled: true, dhcp: true}
   ipv6: {enabled: false}
   link-aggregation:

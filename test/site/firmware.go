@@ -81,7 +81,7 @@ func (f Firmware) prepare(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "vars.fd"), vars, 0o600)
 }
 
-// arguments of QEMU: an inserted CD comes first, then the disk, so that an empty one falls through to the network.
+// arguments of QEMU.
 func (m *Machine) arguments() []string {
 	p := m.Firmware.platform()
 	args := append([]string{"-name", m.Name}, p.machine...)
@@ -89,33 +89,28 @@ func (m *Machine) arguments() []string {
 		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMiB), "-uuid", m.UUID,
 		"-display", "none", "-nodefaults", "-no-user-config",
 		"-serial", "file:"+m.Console(),
-		"-qmp", "unix:"+m.qmpSocket()+",server=on,wait=off",
+		"-qmp", "unix:"+qmpSocket+",server=on,wait=off",
 		"-drive", "if=none,id=d0,format=raw,cache=unsafe,discard=unmap,file="+m.Disk(),
 		"-device", "virtio-rng-"+p.bus,
+		"-device", "virtio-blk-"+p.bus+",id=disk,drive=d0,serial=disk-"+m.Name+m.bootIndex(fromDisk),
 	)
-	disk, nic := ",bootindex=2", ",bootindex=3"
-	if p.networkFirst {
-		disk, nic = "", ",bootindex=1"
-	}
-	args = append(args, "-device", "virtio-blk-"+p.bus+",drive=d0,serial=disk-"+m.Name+disk)
-	if p.bare {
-		nic += ",romfile="
-	}
 	for i, mac := range m.MACs() {
-		id := fmt.Sprintf("n%d", i)
-		args = append(args, "-netdev", "tap,id="+id+",ifname="+m.tap(i)+",script=no,downscript=no",
-			"-device", "virtio-net-"+p.bus+",netdev="+id+",mac="+mac+nic)
-		nic = ""
+		id, nic := fmt.Sprintf("n%d", i), ""
 		if p.bare {
 			nic = ",romfile="
 		}
+		if i == 0 {
+			nic += ",id=nic" + m.bootIndex(fromNetwork)
+		}
+		args = append(args, "-netdev", "tap,id="+id+",ifname="+m.tap(i)+",script=no,downscript=no",
+			"-device", "virtio-net-"+p.bus+",netdev="+id+",mac="+mac+nic)
 	}
 	if p.smbios {
 		args = append(args,
 			"-smbios", "type=1,manufacturer=Slipway,product=Virtual site,serial=SITE-"+m.Name+",uuid="+m.UUID,
 			"-smbios", "type=2,manufacturer=Slipway,product=Virtual site,serial=SITE-"+m.Name)
 	}
-	return append(args, append(m.flash(p), m.media(p)...)...)
+	return append(args, append(m.flash(p), m.drive(p)...)...)
 }
 
 func (m *Machine) flash(p platform) (args []string) {
@@ -124,23 +119,30 @@ func (m *Machine) flash(p platform) (args []string) {
 			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+p.code,
 			"-drive", "if=pflash,format=raw,unit=1,file="+filepath.Join(m.dir, "vars.fd"))
 	}
-	for _, family := range m.NoPXE {
+	without := m.NoPXE
+	if m.once == fromHTTP {
+		without = []string{"IPv4", "IPv6"}
+	}
+	for _, family := range without {
 		args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+family+"PXESupport,string=n")
 	}
 	return args
 }
 
-// media inserts the CD; one with a URL is read as a BMC reads virtual media, in ranges as they are asked for.
-func (m *Machine) media(p platform) []string {
-	if m.Media == "" {
+// drive for CDs. That of a BMC is always there, and a read that fails is done again: the machine stands still meanwhile.
+func (m *Machine) drive(p platform) []string {
+	if m.Media == "" && m.BMC == nil {
 		return nil
 	}
-	from := "format=raw,file=" + m.Media
-	if strings.HasPrefix(m.Media, "http://") {
-		from = "driver=raw,file.driver=http,file.readahead=1M,file.url=" + m.Media
+	from := ""
+	switch {
+	case strings.HasPrefix(m.Media, "http://"):
+		from = ",driver=raw,file.driver=http,file.readahead=1M,file.url=" + m.Media
+	case m.Media != "":
+		from = ",format=raw,file=" + m.Media
 	}
 	return []string{
-		"-drive", "if=none,id=cd0,media=cdrom,readonly=on," + from,
-		"-device", "virtio-scsi-" + p.bus + ",id=scsi0", "-device", "scsi-cd,bus=scsi0.0,drive=cd0,bootindex=1",
+		"-drive", "if=none,id=cd0,media=cdrom,readonly=on" + from,
+		"-device", "virtio-scsi-" + p.bus + ",id=scsi0", "-device", "scsi-cd,id=cd,bus=scsi0.0,drive=cd0,rerror=stop" + m.bootIndex(fromCD),
 	}
 }

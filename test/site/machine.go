@@ -3,14 +3,13 @@ package site
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -35,10 +34,18 @@ type Machine struct {
 	MemoryMiB, CPUs int
 	// DiskGiB, 8 when zero; the file is sparse.
 	DiskGiB int
+	// BMC that owns the machine, nil when it has none.
+	BMC *BMC
 
-	dir  string
-	qemu *exec.Cmd
-	done chan struct{}
+	dir string
+
+	// mu guards what a BMC and a person may do at once.
+	mu      sync.Mutex
+	qemu    *exec.Cmd
+	done    chan struct{}
+	monitor *monitor
+	// once is where the next start, and only that, comes from.
+	once source
 }
 
 // Console is the file with what the machine printed on its serial line.
@@ -118,13 +125,17 @@ func (m *Machine) MACs() []string {
 }
 
 // qmpSocket is relative, because a socket's path has room for 107 bytes.
-func (m *Machine) qmpSocket() string {
-	return "qmp.sock"
-}
+const qmpSocket = "qmp.sock"
 
 // PowerOn starts QEMU; a machine that is on stays as it is.
 func (m *Machine) PowerOn() error {
-	if m.Running() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.powerOn()
+}
+
+func (m *Machine) powerOn() error {
+	if m.running() {
 		return nil
 	}
 	log, err := os.OpenFile(filepath.Join(m.dir, "qemu.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -132,6 +143,10 @@ func (m *Machine) PowerOn() error {
 		return fmt.Errorf("open QEMU log of %s: %w", m.Name, err)
 	}
 	defer log.Close()
+	// The socket of the QEMU before leads nowhere.
+	if err := os.Remove(filepath.Join(m.dir, qmpSocket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove old QEMU socket of %s: %w", m.Name, err)
+	}
 	m.qemu = exec.Command(m.Firmware.platform().program, m.arguments()...)
 	m.qemu.Dir, m.qemu.Stdout, m.qemu.Stderr = m.dir, log, log
 	m.qemu.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -144,11 +159,20 @@ func (m *Machine) PowerOn() error {
 		_ = qemu.Wait()
 		close(done)
 	}(m.qemu, m.done)
-	return nil
+	if m.monitor, err = watch(m.dir, qmpSocket, m.done); err != nil {
+		return errors.Join(fmt.Errorf("power on %s: %w", m.Name, err), m.powerOff())
+	}
+	return m.bootOrder()
 }
 
 // Running says whether the machine has power.
 func (m *Machine) Running() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running()
+}
+
+func (m *Machine) running() bool {
 	if m.done == nil {
 		return false
 	}
@@ -186,7 +210,13 @@ func (m *Machine) CPU() (time.Duration, error) {
 
 // PowerOff pulls the plug.
 func (m *Machine) PowerOff() error {
-	if !m.Running() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.powerOff()
+}
+
+func (m *Machine) powerOff() error {
+	if !m.running() {
 		return nil
 	}
 	if err := m.qemu.Process.Kill(); err != nil {
@@ -198,37 +228,18 @@ func (m *Machine) PowerOff() error {
 
 // Reset presses the reset button.
 func (m *Machine) Reset(ctx context.Context) error {
-	dialer := net.Dialer{Timeout: 5 * time.Second}
-	// Through /proc the path stays short, however deep the site's directory is.
-	directory, err := os.Open(m.dir)
-	if err != nil {
-		return fmt.Errorf("open directory of %s: %w", m.Name, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.command(ctx, "system_reset", nil)
+}
+
+// command of the machine that runs.
+func (m *Machine) command(ctx context.Context, command string, arguments map[string]any) error {
+	if !m.running() {
+		return fmt.Errorf("%s of %s: it is off", command, m.Name)
 	}
-	defer directory.Close()
-	conn, err := dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", directory.Fd(), m.qmpSocket()))
-	if err != nil {
-		return fmt.Errorf("reach QEMU of %s: %w", m.Name, err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return fmt.Errorf("reach QEMU of %s: %w", m.Name, err)
-	}
-	answers := json.NewDecoder(io.LimitReader(conn, 1<<20))
-	var greeting json.RawMessage
-	if err := answers.Decode(&greeting); err != nil {
-		return fmt.Errorf("greet QEMU of %s: %w", m.Name, err)
-	}
-	for _, command := range []string{"qmp_capabilities", "system_reset"} {
-		if _, err := fmt.Fprintf(conn, "{\"execute\":%q}\n", command); err != nil {
-			return fmt.Errorf("%s of %s: %w", command, m.Name, err)
-		}
-		var answer json.RawMessage
-		if err := answers.Decode(&answer); err != nil {
-			return fmt.Errorf("%s of %s: %w", command, m.Name, err)
-		}
-		if bytes.Contains(answer, []byte(`"error"`)) {
-			return fmt.Errorf("%s of %s: %s", command, m.Name, answer)
-		}
+	if err := m.monitor.do(ctx, command, arguments); err != nil {
+		return fmt.Errorf("machine %s: %w", m.Name, err)
 	}
 	return nil
 }

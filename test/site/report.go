@@ -69,7 +69,7 @@ func (r *Report) Milestones(machines []*Machine) {
 	for _, milestone := range milestones {
 		fmt.Fprintf(r.out, "%-22s", milestone.name)
 		for _, machine := range machines {
-			from, there := first(steps, machine.Name, milestones[0].word), first(steps, machine.Name, milestone.word)
+			from, there := earliest(steps, machine.Name, milestones[0].word), earliest(steps, machine.Name, milestone.word)
 			if from < 0 || there < 0 {
 				fmt.Fprintf(r.out, "%12s", "-")
 				continue
@@ -80,8 +80,8 @@ func (r *Report) Milestones(machines []*Machine) {
 	}
 }
 
-// first time that a host's steps say the word; negative when they never do.
-func first(steps []Step, host, word string) time.Duration {
+// earliest time that a host's steps say the word; negative when they never do.
+func earliest(steps []Step, host, word string) time.Duration {
 	for _, step := range steps {
 		if step.Host == host && strings.Contains(step.What, word) {
 			return step.At

@@ -37,6 +37,8 @@ type Site struct {
 	Config
 	appliance *exec.Cmd
 	ended     chan error
+	// bmcCA signed the certificates of the BMCs, in PEM.
+	bmcCA []byte
 }
 
 // Domain of every virtual site, and the addresses of its appliance.
@@ -77,7 +79,8 @@ func Open(config Config) (*Site, error) {
 			return nil, err
 		}
 	}
-	return &Site{Config: config}, nil
+	opened := &Site{Config: config}
+	return opened, opened.startBMCs()
 }
 
 // StateDir of the appliance.

@@ -106,6 +106,11 @@ func Hosted(ctx context.Context, kube client.Client, namespace, name string) (*k
 
 // Agents waits until each machine has an Agent for which ready holds, and says every change on the way.
 func (s *Site) Agents(ctx context.Context, kube client.Client, report *Report, what string, limit time.Duration, ready func(*agentv1beta1.Agent) bool) error {
+	return s.SomeAgents(ctx, kube, report, len(s.Machines), what, limit, ready)
+}
+
+// SomeAgents waits for that many or more.
+func (s *Site) SomeAgents(ctx context.Context, kube client.Client, report *Report, count int, what string, limit time.Duration, ready func(*agentv1beta1.Agent) bool) error {
 	seen := map[string]string{}
 	return s.Until(ctx, what, limit, func(ctx context.Context) (bool, string, error) {
 		list := &agentv1beta1.AgentList{}
@@ -126,7 +131,7 @@ func (s *Site) Agents(ctx context.Context, kube client.Client, report *Report, w
 				content++
 			}
 		}
-		return content >= len(s.Machines), strings.Join(words, "; "), nil
+		return content >= count, strings.Join(words, "; "), nil
 	})
 }
 

@@ -13,7 +13,7 @@ func (b *BMC) reset(ctx context.Context, in *request) response {
 		return refuse(http.StatusBadRequest, "ActionParameterNotSupported", "Not supported: "+kind, kind)
 	}
 	b.mu.Lock()
-	power := b.state.power
+	power := b.powerState()
 	already := b.profile.refusals.alreadySo
 	conflict := false
 	if (kind == "On" || kind == "ForceOn") && b.state.conflicts > 0 {
@@ -69,6 +69,17 @@ func (b *BMC) power(ctx context.Context, kind, power string) error {
 		}
 	}
 	return nil
+}
+
+// powerState is the machine's where that tells; under the mutex.
+func (b *BMC) powerState() string {
+	if machine, tells := b.options.Machine.(Powered); tells {
+		b.state.power = "Off"
+		if machine.Running() {
+			b.state.power = "On"
+		}
+	}
+	return b.state.power
 }
 
 // starts the machine as far as the BMC sees: the override is used up, BIOS attributes come true.

@@ -87,7 +87,7 @@ func (b *BMC) getSystem(context.Context, *request) response {
 		"@odata.id": path, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem", "Id": b.profile.SystemID,
 		"Manufacturer": b.profile.Manufacturer, "Model": b.profile.Model, "SerialNumber": b.options.Serial, "AssetTag": "asset-" + b.options.Serial,
 		"HostName": "host-" + strings.ToLower(b.options.Serial), "BiosVersion": "2.19.1", "UUID": "00000000-0000-0000-0000-" + strings.ReplaceAll(b.options.MACs[0], ":", ""),
-		"PowerState": b.state.power, "Boot": b.bootBody(true),
+		"PowerState": b.powerState(), "Boot": b.bootBody(true),
 		"MemorySummary": map[string]any{"TotalSystemMemoryGiB": 64}, "ProcessorSummary": map[string]any{"Count": 2, "Model": "Scripted 6338"},
 		"Processors": link(path + "/Processors"), "EthernetInterfaces": link(path + "/EthernetInterfaces"), "Storage": link(path + "/Storage"),
 		"Bios": link(path + "/Bios"), "Links": map[string]any{"ManagedBy": []any{link(b.manager())}},

@@ -27,6 +27,10 @@ type Machine interface {
 	Eject(ctx context.Context) error
 }
 
+// Powered is a Machine that tells whether it runs, which its operating system or a crash may end. Without it a machine is as its BMC
+// last made it.
+type Powered interface{ Running() bool }
+
 // Options of one BMC.
 type Options struct {
 	Username, Password string
@@ -340,5 +344,5 @@ func (b *BMC) Media() []string {
 func (b *BMC) Power() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state.power
+	return b.powerState()
 }

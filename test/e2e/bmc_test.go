@@ -1,0 +1,82 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/slipway-io/slipway/services/api"
+	"github.com/slipway-io/slipway/test/site"
+)
+
+// fullISO makes the InfraEnv whose discovery image brings its root file system along.
+func fullISO(t *testing.T, ctx context.Context, r *site.Rehearsal) {
+	envs := &agentv1beta1.InfraEnvList{}
+	must(t, r.Management.List(ctx, envs))
+	infraEnv := &agentv1beta1.InfraEnv{
+		ObjectMeta: metav1.ObjectMeta{Namespace: envs.Items[0].Namespace, Name: "full", Annotations: map[string]string{api.ImageTypeAnnotation: "full-iso"}},
+		Spec:       agentv1beta1.InfraEnvSpec{PullSecretRef: envs.Items[0].Spec.PullSecretRef},
+	}
+	must(t, r.Management.Create(ctx, infraEnv))
+	must(t, r.Until(ctx, "InfraEnv with full ISO", time.Minute, func(ctx context.Context) (bool, string, error) {
+		err := r.Management.Get(ctx, client.ObjectKeyFromObject(infraEnv), infraEnv)
+		return strings.HasSuffix(infraEnv.Status.ISODownloadURL, "/full.iso"), infraEnv.Status.ISODownloadURL, err
+	}))
+}
+
+// checkStarts: the BMC started each machine at least so often from its discovery image, from nothing else, in the way that it can.
+func checkStarts(t *testing.T, r *site.Rehearsal, least int) {
+	t.Helper()
+	for i, want := range []string{"/minimal.iso", "/full.iso", "Pxe"} {
+		machine := r.Machines[i]
+		starts := machine.BMC.Scripted.Starts()
+		t.Logf("%s was started by its BMC from %v", machine.Name, starts)
+		discovery := slices.DeleteFunc(slices.Clone(starts), func(start string) bool { return !strings.HasSuffix(start, want) })
+		if len(discovery) < least {
+			t.Errorf("%s was started from %v, want %d times %s", machine.Name, starts, least, want)
+		}
+		if counts := machine.BMC.Scripted.Counts(); counts.AtOnce > 2 {
+			t.Errorf("BMC of %s saw %d requests at a time", machine.Name, counts.AtOnce)
+		}
+	}
+}
+
+// checkBMCPasswords looks for passwords of BMCs in the appliance's log, its Events and the consoles.
+func checkBMCPasswords(t *testing.T, ctx context.Context, r *site.Rehearsal) {
+	events, err := r.BMCEvents(ctx)
+	must(t, err)
+	if len(events) == 0 {
+		t.Error("no Events of BareMetalHosts")
+	}
+	var told strings.Builder
+	for _, event := range events {
+		told.WriteString(event.Message + "\n")
+		t.Logf("%s %s: %s", event.InvolvedObject.Name, event.Reason, event.Message)
+	}
+	files := map[string][]byte{"Events": []byte(told.String())}
+	must(t, filepath.WalkDir(r.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".log") {
+			files[path], err = os.ReadFile(path)
+		}
+		return err
+	}))
+	for name, text := range files {
+		for _, machine := range r.Machines {
+			if bytes.Contains(text, []byte(machine.BMC.Password())) {
+				t.Errorf("%s has the password of the BMC of %s", name, machine.Name)
+			}
+		}
+	}
+}

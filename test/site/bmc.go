@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -36,8 +37,8 @@ type BMC struct {
 	system    string
 }
 
-// bmcUser is the account of every BMC.
-const bmcUser = "root"
+// BMCUser is the account of every BMC.
+const BMCUser = "root"
 
 // The networks of BMCs, one address each.
 func bmcAddresses(index int) [2]netip.Addr {
@@ -59,6 +60,13 @@ func (b *BMC) Address() string {
 		scheme = "redfish-virtualmedia"
 	}
 	return scheme + "://" + address + "/redfish/v1/Systems/" + b.system
+}
+
+// BMCRoots trust the certificates of the site's BMCs.
+func (s *Site) BMCRoots() *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.bmcCA)
+	return roots
 }
 
 // startBMCs gives every machine that has a BMC its own, which lives as long as the site. The certificates are one, signed by itself.
@@ -114,7 +122,7 @@ func (b *BMC) start(machine *Machine, loopback netlink.Link, certificate *tls.Ce
 	}
 	b.system, b.password = profile.SystemID, "site-"+machine.Name+"-"+machine.UUID[len(machine.UUID)-4:]
 	b.Scripted = scripted.New(profile, scripted.Options{
-		Username: bmcUser, Password: b.password, Serial: "SITE-" + machine.Name, MACs: machine.MACs(), Machine: owned{machine}, Certificate: certificate, Log: log,
+		Username: BMCUser, Password: b.password, Serial: "SITE-" + machine.Name, MACs: machine.MACs(), Machine: owned{machine}, Certificate: certificate, Log: log,
 	})
 	for _, address := range b.addresses {
 		if err := netlink.AddrAdd(loopback, &netlink.Addr{IPNet: netlink.NewIPNet(address.AsSlice())}); err != nil {

@@ -69,7 +69,7 @@ func (m *Machine) manifests() []any {
 	return []any{
 		map[string]any{
 			"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"namespace": HostNamespace, "name": m.Name + "-bmc"},
-			"stringData": map[string]any{"username": bmcUser, "password": m.BMC.password},
+			"stringData": map[string]any{"username": BMCUser, "password": m.BMC.password},
 		},
 		map[string]any{
 			"apiVersion": metal3v1alpha1.GroupVersion.String(), "kind": "BareMetalHost",
@@ -131,11 +131,17 @@ func (r *Rehearsal) SetOnline(ctx context.Context, machine *Machine, online bool
 
 // HostsAre waits until every BareMetalHost is in one of the states, and says their changes.
 func (r *Rehearsal) HostsAre(ctx context.Context, limit time.Duration, states ...metal3v1alpha1.ProvisioningState) error {
-	seen := map[string]string{}
+	seen, running := map[string]string{}, map[string]bool{}
 	return r.Until(ctx, fmt.Sprintf("every BareMetalHost is %v", states), limit, func(ctx context.Context) (bool, string, error) {
 		hosts := &metal3v1alpha1.BareMetalHostList{}
 		if err := r.Management.List(ctx, hosts); err != nil {
 			return false, "", err
+		}
+		for _, machine := range r.Machines {
+			if machine.BMC != nil && !running[machine.Name] && machine.Running() {
+				r.Report.Say(machine.Name, "power on by its BMC (%s)", machine.Firmware)
+				running[machine.Name] = true
+			}
 		}
 		there, words := 0, ""
 		for _, host := range hosts.Items {

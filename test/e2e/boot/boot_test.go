@@ -112,6 +112,34 @@ func TestFirmware(t *testing.T) {
 		})
 	}
 	wait.Wait()
+	t.Run("approve", func(t *testing.T) { checkApproval(t, ctx, r) })
+}
+
+// checkApproval: machines that nobody declared wait for a person, who approves one.
+func checkApproval(t *testing.T, ctx context.Context, r *site.Rehearsal) {
+	approved := func() (names, yes []string) {
+		agents := &agentv1beta1.AgentList{}
+		if err := r.Management.List(ctx, agents); err != nil {
+			t.Fatal(err)
+		}
+		for _, agent := range agents.Items {
+			names = append(names, agent.Name)
+			if agent.Spec.Approved {
+				yes = append(yes, agent.Name)
+			}
+		}
+		return names, yes
+	}
+	names, yes := approved()
+	if len(names) == 0 || len(yes) > 0 {
+		t.Fatalf("of %v nobody approved, and approved are %v", names, yes)
+	}
+	if err := r.Verb(ctx, "approve", names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, yes := approved(); !slices.Equal(yes, names[:1]) {
+		t.Errorf("%s was approved, and approved are %v", names[0], yes)
+	}
 }
 
 // boot powers the machine on and waits for its Agent.

@@ -1,5 +1,5 @@
-// Command rehearse runs a virtual site: the appliance and two empty machines in namespaces of their own,
-// from power-on to Ready nodes, and keeps it until Ctrl-C.
+// Command rehearse runs a virtual site: the appliance and two empty machines with BMCs in namespaces of their own,
+// from BareMetalHosts to Ready nodes, and keeps it until Ctrl-C.
 package main
 
 import (
@@ -12,6 +12,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 
 	"github.com/slipway-io/slipway/test/site"
 )
@@ -58,8 +61,8 @@ func run(ctx context.Context) (int, error) {
 		Release: *release,
 		OS:      *machineOS,
 		Machines: []*site.Machine{
-			{Name: "bios0", Firmware: site.BIOS},
-			{Name: "uefi0", Firmware: site.UEFI},
+			{Name: "bios0", Firmware: site.BIOS, BMC: &site.BMC{NoMedia: true, NoHTTP: true, Scheme: "redfish"}},
+			{Name: "uefi0", Firmware: site.UEFI, BMC: &site.BMC{IPv6: true}},
 		},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
@@ -97,10 +100,13 @@ func rehearse(ctx context.Context, r *site.Rehearsal, once bool) error {
 	if err := r.Start(ctx); err != nil {
 		return err
 	}
-	if err := r.PowerOn(); err != nil {
+	if err := r.Declare(ctx); err != nil {
 		return err
 	}
-	if err := r.Discover(ctx); err != nil {
+	if err := r.HostsAre(ctx, 2*time.Minute, metal3v1alpha1.StateProvisioned); err != nil {
+		return err
+	}
+	if err := r.Inventoried(ctx, 10*time.Minute); err != nil {
 		return err
 	}
 	if err := r.CreateCluster(ctx, replicas); err != nil {
@@ -123,8 +129,9 @@ func rehearse(ctx context.Context, r *site.Rehearsal, once bool) error {
 	}
 	fmt.Printf("\nThe site runs. From another terminal:\n"+
 		"  hosted cluster:  nsenter -t %[1]s -n env KUBECONFIG=%[2]s %[3]s get nodes\n"+
-		"  management API:  nsenter -t %[1]s -n env KUBECONFIG=%[4]s %[3]s get infraenv,agents,hostedclusters,nodepools,machines -A\n",
-		site.HostPID(), kubeconfig, kubectl, r.Kubeconfig())
+		"  management API:  nsenter -t %[1]s -n env KUBECONFIG=%[4]s %[3]s get baremetalhosts,infraenv,agents,hostedclusters,nodepools,machines -A\n"+
+		"All that was written about the machines is in %[5]s.\n",
+		site.HostPID(), kubeconfig, kubectl, r.Kubeconfig(), r.Manifests())
 	if once {
 		return nil
 	}

@@ -151,10 +151,8 @@ func (f *mirrorFlags) mirror(cmd *cobra.Command) (*mirror, error) {
 	if common.Keychain, err = remote.OpenAuth(paths); err != nil {
 		return nil, err
 	}
-	if f.authorities != "" {
-		if common.Authorities, err = os.ReadFile(f.authorities); err != nil {
-			return nil, fmt.Errorf("--ca: %w", err)
-		}
+	if common.Authorities, err = f.readAuthorities(); err != nil {
+		return nil, err
 	}
 	source, target := common, common
 	source.Insecure, target.Insecure = !f.sourceTLS, !f.targetTLS
@@ -167,6 +165,18 @@ func (f *mirrorFlags) mirror(cmd *cobra.Command) (*mirror, error) {
 	}
 	m.target, err = remote.New(target)
 	return m, err
+}
+
+// readAuthorities reads what --ca names; nil without it.
+func (f *mirrorFlags) readAuthorities() ([]byte, error) {
+	if f.authorities == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(f.authorities)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	return raw, nil
 }
 
 // sourceMirrors reads where images are looked for first: that is how a site without internet mirrors for the next one.
@@ -240,10 +250,19 @@ func keyFiles(file string) []string {
 	return []string{file}
 }
 
-// releaseOptions reads the keys.
+// releaseOptions reads the keys, and makes the client for update graphs, signatures and charts.
 func (f *mirrorFlags) releaseOptions() (plan.ReleaseOptions, error) {
 	o := plan.ReleaseOptions{Graph: f.updateGraph, GraphImage: f.graphImage, Signatures: f.signatures,
-		IgnoreSignatures: f.ignoreReleaseSignature, HTTP: &http.Client{Timeout: time.Minute}}
+		IgnoreSignatures: f.ignoreReleaseSignature}
+	authorities, err := f.readAuthorities()
+	if err != nil {
+		return o, err
+	}
+	trust, err := remote.Trust(authorities, !f.sourceTLS)
+	if err != nil {
+		return o, err
+	}
+	o.HTTP = &http.Client{Timeout: time.Minute, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, ForceAttemptHTTP2: true}}
 	var files [][]byte
 	for _, file := range f.releaseKeys {
 		raw, err := os.ReadFile(file)
@@ -252,7 +271,6 @@ func (f *mirrorFlags) releaseOptions() (plan.ReleaseOptions, error) {
 		}
 		files = append(files, raw)
 	}
-	var err error
 	o.Keys, err = signature.ReadKeys(files...)
 	return o, err
 }

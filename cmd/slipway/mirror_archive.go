@@ -69,6 +69,7 @@ func (m *mirror) toArchive(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
+	p.Failures = append(p.Failures, m.charts(p, w.Path("helm", "charts"), filepath.Join(dir, archive.ChartsName))...)
 	result := archived(p, written)
 	if err := result.Write(w.Path("result.json")); err != nil {
 		return err
@@ -144,6 +145,7 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 		return err
 	}
 	target := strings.TrimSuffix(host+"/"+namespace, "/")
+	reader.Plan.Failures = append(reader.Plan.Failures, m.charts(reader.Plan, filepath.Join(dir, archive.ChartsName), w.Path("helm", "charts"))...)
 	after := func(state *sync.State) error {
 		blobs, err := sync.ReadBlobs(strings.NewReader(string(state.Export())))
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-io/slipway/mirror/helm"
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/plan"
 	"github.com/slipway-io/slipway/mirror/remote"
@@ -65,6 +66,7 @@ func (m *mirror) build(ctx context.Context, w *workspace.Workspace, set *imagese
 		return nil, err
 	}
 	options.Blobs = w.Path("blobs")
+	options.Charts = helm.Reader{Dir: w.Path("helm"), HTTP: options.Release.HTTP}
 	return plan.Build(ctx, set, m.source, options)
 }
 
@@ -125,6 +127,7 @@ func (m *mirror) toRegistry(ctx context.Context, host, namespace string) (err er
 	if err != nil {
 		return err
 	}
+	p.Failures = append(p.Failures, m.charts(p, w.Path("helm", "charts"), w.Path("helm", "charts"))...)
 	return m.move(ctx, w, p, planPath, nil, sync.Config{Plan: p, Source: sync.Registries{Client: m.source, Blobs: w.Path("blobs")},
 		Target: m.target, Host: host, Namespace: namespace, Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
 }

@@ -22,6 +22,8 @@ const (
 	SumsName  = "SHA256SUMS"
 	// StateName is what the target's side writes for the next increment.
 	StateName = "destination-state.jsonl"
+	// ChartsName is where charts travel, as in oc-mirror's working-dir.
+	ChartsName = "working-dir/helm/charts"
 )
 
 const (

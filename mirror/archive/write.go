@@ -320,6 +320,9 @@ func (w *writer) seal() (*Written, error) {
 	}
 	indexSum := sha256.Sum256(indexRaw)
 	fmt.Fprintf(&sums, "%x  %s\n%x  %s\n", planSum, PlanName, indexSum, IndexName)
+	for _, chart := range w.Plan.Charts {
+		fmt.Fprintf(&sums, "%s  %s/%s\n", strings.TrimPrefix(chart.Digest, "sha256:"), ChartsName, chart.File)
+	}
 	for n, s := range index.Segments {
 		if err := os.Rename(w.part(n), filepath.Join(w.Dir, s.Name)); err != nil {
 			return nil, fmt.Errorf("name segment: %w", err)

@@ -2,6 +2,7 @@ package imageset
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -180,10 +181,39 @@ func (c *checker) versions(path, low, high string) {
 }
 
 func (c *checker) helm(path string, helm Helm) {
-	if len(helm.Repositories) > 0 {
-		c.add(path+".repositories", "can't be honoured yet; name the charts' images in additionalImages")
+	seen := map[string]bool{}
+	for i, repository := range helm.Repositories {
+		at := fmt.Sprintf("%s.repositories[%d]", path, i)
+		address, err := url.Parse(repository.URL)
+		switch {
+		case strings.HasPrefix(repository.URL, "oci:"):
+			c.add(at+".url", "charts in registries have no index and can't be honoured; pull the chart and name its file in %s.local", path)
+		case err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "":
+			c.add(at+".url", "want http:// or https:// and a host")
+		case address.User != nil:
+			c.add(at+".url", "holds a password, and repositories with a login can't be honoured; pull the chart and name its file in %s.local", path)
+		case address.RawQuery != "" || address.Fragment != "":
+			c.add(at+".url", "has more than a path; index.yaml is looked for below it")
+		case seen[repository.URL]:
+			c.add(at+".url", "is there twice; put the charts together")
+		}
+		seen[repository.URL] = true
+		for j, chart := range repository.Charts {
+			in := fmt.Sprintf("%s.charts[%d]", at, j)
+			if chart.Name == "" {
+				c.add(in+".name", "is empty")
+			}
+			if chart.Path != "" {
+				c.add(in+".path", "has no meaning in a repository; charts from paths go below %s.local", path)
+			}
+			c.platforms(in+".platforms", chart.Platforms)
+		}
 	}
-	if len(helm.Local) > 0 {
-		c.add(path+".local", "can't be honoured yet; name the charts' images in additionalImages")
+	for i, chart := range helm.Local {
+		at := fmt.Sprintf("%s.local[%d]", path, i)
+		if chart.Path == "" {
+			c.add(at+".path", "is empty; want a chart's directory or .tgz")
+		}
+		c.platforms(at+".platforms", chart.Platforms)
 	}
 }

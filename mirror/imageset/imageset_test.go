@@ -83,3 +83,27 @@ func FuzzImageSet(f *testing.F) {
 		}
 	})
 }
+
+const head = "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\n"
+
+func TestHelm(t *testing.T) {
+	set, err := Parse([]byte(head + `mirror: {helm: {repositories: [{name: r, url: "https://charts.example.com/x", charts: [{name: a, version: 1.0.0, imagePaths: ["{.spec.x}"]}]}], local: [{name: b, path: ./b.tgz}]}}`))
+	if err != nil || set.Helm.Local[0].Path != "./b.tgz" || set.Helm.Repositories[0].Charts[0].ImagePaths[0] != "{.spec.x}" {
+		t.Errorf("%+v, %v", set, err)
+	}
+	for text, path := range map[string]string{
+		`repositories: [{url: "oci://quay.io/charts"}]`:                                  "mirror.helm.repositories[0].url",
+		`repositories: [{url: "file:///charts"}]`:                                        "mirror.helm.repositories[0].url",
+		`repositories: [{url: "https://ann:secret@charts.example.com"}]`:                 "mirror.helm.repositories[0].url",
+		`repositories: [{url: "https://a.example.com"}, {url: "https://a.example.com"}]`: "mirror.helm.repositories[1].url",
+		`repositories: [{url: "https://a.example.com", charts: [{version: 1.0.0}]}]`:     "mirror.helm.repositories[0].charts[0].name",
+		`repositories: [{url: "https://a.example.com", charts: [{name: a, path: b}]}]`:   "mirror.helm.repositories[0].charts[0].path",
+		`local: [{name: a}]`: "mirror.helm.local[0].path",
+		`local: [{name: a, path: b, platforms: [{os: linux}]}]`: "mirror.helm.local[0].platforms[0]",
+	} {
+		_, err := Parse([]byte(head + "mirror: {helm: {" + text + "}}"))
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

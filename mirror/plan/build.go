@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipway-io/slipway/mirror/helm"
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/remote"
 )
@@ -39,6 +40,8 @@ type Options struct {
 	At remote.Repository
 	// Blobs is the workspace's directory for blobs that are made here, and for what is known of catalogs.
 	Blobs string
+	// Charts is where charts are kept and got from.
+	Charts helm.Reader
 }
 
 // item is an image that is wanted.
@@ -110,7 +113,7 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, more := range []func(context.Context) ([]item, error){b.releases, b.operators} {
+	for _, more := range []func(context.Context) ([]item, error){b.releases, b.operators, b.charts} {
 		found, err := more(ctx)
 		if err != nil {
 			return err

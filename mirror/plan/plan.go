@@ -46,6 +46,8 @@ type Plan struct {
 	Signatures map[string][][]byte `json:"signatures,omitempty"`
 	// Releases that were named, in order.
 	Releases []PlannedRelease `json:"releases,omitempty"`
+	// Charts whose images are in the plan; they travel beside it.
+	Charts []PlannedChart `json:"charts,omitempty"`
 }
 
 // PlannedRelease is a release image and its version.
@@ -239,7 +241,7 @@ func (p *Plan) Check() error {
 			return err
 		}
 	}
-	return nil
+	return p.checkCharts()
 }
 
 func (p *Plan) checkImage(image Image) error {

@@ -84,6 +84,23 @@ type host struct {
 	reads, rest *gate // apart, because an upload's body may wait for a download
 }
 
+// Trust is TLS with the system's certificate authorities and further ones in PEM, or, where insecure, with anybody's certificate.
+func Trust(authorities []byte, insecure bool) (*tls.Config, error) {
+	trust := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure}
+	if len(authorities) == 0 {
+		return trust, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(authorities) {
+		return nil, errors.New("read certificate authorities: no PEM certificate in them")
+	}
+	trust.RootCAs = pool
+	return trust, nil
+}
+
 // New returns a client.
 func New(c Config) (*Client, error) {
 	client := &Client{keychain: c.Keychain, insecure: c.Insecure, concurrency: c.Concurrency, attempts: c.Attempts,
@@ -103,16 +120,9 @@ func New(c Config) (*Client, error) {
 	if client.wait == nil {
 		client.wait = wait
 	}
-	trust := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.Insecure}
-	if len(c.Authorities) > 0 {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(c.Authorities) {
-			return nil, errors.New("read certificate authorities: no PEM certificate in them")
-		}
-		trust.RootCAs = pool
+	trust, err := Trust(c.Authorities, c.Insecure)
+	if err != nil {
+		return nil, err
 	}
 	client.http = &http.Client{Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,

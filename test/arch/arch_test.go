@@ -49,6 +49,7 @@ var homes = map[string][]string{
 	"golang.org/x/crypto/bcrypt":             {"mirror/registry", "test/bench/mirror"},
 	"github.com/ProtonMail/go-crypto":        {"mirror/signature"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},
+	"helm.sh/helm/v3":                        {"mirror/helm"},
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},
 	"sigs.k8s.io/controller-runtime":         {"services/controllers", "services/api", "services/agentapi", "cmd/slipway", "test/", "assets/crds"},
 	"github.com/stmcginnis/gofish":           {"services/bmc/redfish", "test/bench/bmc"}, // and its own peer

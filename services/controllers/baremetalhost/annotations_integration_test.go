@@ -18,14 +18,31 @@ func (m *machine) powered(on bool) {
 	m.eventually("power", func() bool { m.read(); return m.host.Status.PoweredOn == on })
 }
 
+// custom is something that is asked of one host, first before it is created.
+type custom struct {
+	name  string
+	first func(*machine)
+	test  func(*machine)
+}
+
 // TestIntegrationAnnotations of the API, and what the spec says beside the image.
 func TestIntegrationAnnotations(t *testing.T) {
 	w := start(t)
-	for i, one := range []struct {
-		name  string
-		first func(*machine)
-		test  func(*machine)
-	}{
+	for i, one := range append(annotated(), specified()...) {
+		t.Run(one.name, func(t *testing.T) {
+			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			m := inner.declare("x-"+one.name, scripted.Profiles()[0], scripted.Options{Seed: uint64(400 + i)}, one.first)
+			one.test(m)
+			if one.name != "detached" {
+				m.delete()
+				m.gone()
+			}
+		})
+	}
+}
+
+func annotated() []custom {
+	return []custom{
 		{"inspected-again", nil, func(m *machine) {
 			m.state(metal3v1alpha1.StateAvailable)
 			first := m.host.Status.OperationHistory.Inspect.Start
@@ -71,25 +88,32 @@ func TestIntegrationAnnotations(t *testing.T) {
 			m.bare(api.PausedAnnotation)
 			m.state(metal3v1alpha1.StateAvailable)
 		}},
-		{"detached", nil, func(m *machine) {
-			m.provisioned()
-			m.annotate(api.DetachedAnnotation, "")
-			m.eventually("detached", func() bool {
-				m.read()
-				return m.host.Status.OperationalStatus == metal3v1alpha1.OperationalStatusDetached
-			})
-			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = false })
-			time.Sleep(2 * time.Second)
-			if m.Power() != "On" {
-				m.Error("a detached host was switched")
-			}
-			m.bare(api.DetachedAnnotation)
-			m.powered(false)
-			m.well()
-			m.annotate(api.DetachedAnnotation, "")
-			m.delete()
-			m.gone()
-		}},
+		{"detached", nil, detached},
+	}
+}
+
+func detached(m *machine) {
+	m.provisioned()
+	m.annotate(api.DetachedAnnotation, "")
+	m.eventually("detached", func() bool {
+		m.read()
+		return m.host.Status.OperationalStatus == metal3v1alpha1.OperationalStatusDetached
+	})
+	m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = false })
+	time.Sleep(2 * time.Second)
+	if m.Power() != "On" {
+		m.Error("a detached host was switched")
+	}
+	m.bare(api.DetachedAnnotation)
+	m.powered(false)
+	m.well()
+	m.annotate(api.DetachedAnnotation, "")
+	m.delete()
+	m.gone()
+}
+
+func specified() []custom {
+	return []custom{
 		{"external", func(m *machine) { m.host.Spec.ExternallyProvisioned, m.host.Spec.Online = true, true }, func(m *machine) {
 			m.state(metal3v1alpha1.StateExternallyProvisioned)
 			m.powered(true)
@@ -128,16 +152,6 @@ func TestIntegrationAnnotations(t *testing.T) {
 			delete(m.host.Annotations, api.BMCCAAnnotation)
 			m.host.Spec.BMC.DisableCertificateVerification = true
 		}, func(m *machine) { m.state(metal3v1alpha1.StateAvailable) }},
-	} {
-		t.Run(one.name, func(t *testing.T) {
-			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
-			m := inner.declare("x-"+one.name, scripted.Profiles()[0], scripted.Options{Seed: uint64(400 + i)}, one.first)
-			one.test(m)
-			if one.name != "detached" {
-				m.delete()
-				m.gone()
-			}
-		})
 	}
 }
 

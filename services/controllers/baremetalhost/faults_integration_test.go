@@ -59,8 +59,12 @@ func (m *machine) provisioned() {
 	m.well()
 }
 
-func faults() []fault {
-	dead := func(down bool) func(*scripted.Faults) { return func(f *scripted.Faults) { f.Down = down } }
+func faults() []fault { return append(unanswered(), refused()...) }
+
+func dead(down bool) func(*scripted.Faults) { return func(f *scripted.Faults) { f.Down = down } }
+
+// unanswered: the BMC does not do its work.
+func unanswered() []fault {
 	return []fault{
 		{"dead before it registers", 0, true, func(m *machine) {
 			m.fails(bmc.Unreachable, metal3v1alpha1.RegistrationError)
@@ -105,6 +109,20 @@ func faults() []fault {
 			m.Fault(func(f *scripted.Faults) { f.SessionTableFull = false })
 			m.well()
 		}},
+		{"power stuck", 1, false, func(m *machine) {
+			m.state(metal3v1alpha1.StateAvailable)
+			m.Fault(func(f *scripted.Faults) { f.StuckTask = true })
+			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = true })
+			m.fails(bmc.Stuck, metal3v1alpha1.PowerManagementError)
+			m.Fault(func(f *scripted.Faults) { f.StuckTask = false })
+			m.well()
+		}},
+	}
+}
+
+// refused: the BMC works, and something that it is told is wrong.
+func refused() []fault {
+	return []fault{
 		{"password rotated", 5, false, func(m *machine) {
 			m.provisioned()
 			m.Rotate("new-password")
@@ -135,14 +153,6 @@ func faults() []fault {
 			m.trusted(m.pem())
 			m.well()
 		}},
-		{"power stuck", 1, false, func(m *machine) {
-			m.state(metal3v1alpha1.StateAvailable)
-			m.Fault(func(f *scripted.Faults) { f.StuckTask = true })
-			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = true })
-			m.fails(bmc.Stuck, metal3v1alpha1.PowerManagementError)
-			m.Fault(func(f *scripted.Faults) { f.StuckTask = false })
-			m.well()
-		}},
 		{"no secret", 0, false, func(m *machine) {
 			m.provisioned()
 			m.must(m.Delete(m.Context(), m.secret))
@@ -161,21 +171,23 @@ func faults() []fault {
 			m.state(metal3v1alpha1.StateProvisioned)
 			m.well()
 		}},
-		{"back in discovery", 4, false, func(m *machine) {
-			m.provisioned()
-			m.annotate(api.BootImageAnnotation, api.BootImageInstalled)
-			m.eventually("ejected", func() bool { m.read(); return m.host.Annotations[api.MediumEjectedAnnotation] != "" })
-			m.annotate(api.BootCorrectionAnnotation, "1")
-			m.eventually("corrected", func() bool { m.read(); return m.host.Annotations[api.BootCorrectedAnnotation] == "1" })
-			if starts := m.Starts(); starts[len(starts)-1] != "Hdd" || len(starts) != 2 {
-				m.Errorf("started %v", starts)
-			}
-			m.annotate(api.BootCorrectionAnnotation, "2")
-			m.fails(bmh.BootOrder, metal3v1alpha1.ProvisioningError)
-			m.bare(api.BootCorrectionAnnotation)
-			m.well()
-		}},
+		{"back in discovery", 4, false, backInDiscovery},
 	}
+}
+
+func backInDiscovery(m *machine) {
+	m.provisioned()
+	m.annotate(api.BootImageAnnotation, api.BootImageInstalled)
+	m.eventually("ejected", func() bool { m.read(); return m.host.Annotations[api.MediumEjectedAnnotation] != "" })
+	m.annotate(api.BootCorrectionAnnotation, "1")
+	m.eventually("corrected", func() bool { m.read(); return m.host.Annotations[api.BootCorrectedAnnotation] == "1" })
+	if starts := m.Starts(); starts[len(starts)-1] != "Hdd" || len(starts) != 2 {
+		m.Errorf("started %v", starts)
+	}
+	m.annotate(api.BootCorrectionAnnotation, "2")
+	m.fails(bmh.BootOrder, metal3v1alpha1.ProvisioningError)
+	m.bare(api.BootCorrectionAnnotation)
+	m.well()
 }
 
 func mediumUnreachable(m *machine) {
@@ -207,6 +219,26 @@ func TestIntegrationDeletionEnds(t *testing.T) {
 			m.eventually("an Event says so", func() bool { return strings.Contains(m.reasons(), "GaveUp") })
 		})
 	}
+}
+
+// TestIntegrationRefusedOnce also by an appliance that was started again.
+func TestIntegrationRefusedOnce(t *testing.T) {
+	w := start(t)
+	inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+	m := inner.declare("refused-once", scripted.Profiles()[2], scripted.Options{Seed: 320}, nil)
+	m.provisioned()
+	m.Rotate("new-password")
+	m.fails(bmc.Refused, metal3v1alpha1.ProvisionedRegistrationError)
+	w.kill()
+	w.run()
+	time.Sleep(3 * time.Second)
+	if wrong := m.Counts().WrongPasswords; wrong != 1 {
+		t.Errorf("wrong password tried %d times", wrong)
+	}
+	m.password("new-password")
+	m.well()
+	m.delete()
+	m.gone()
 }
 
 var errKilled = errors.New("killed")

@@ -105,6 +105,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	v := &visit{Reconciler: r, host: host, before: host.DeepCopy(), memory: m, again: r.jitter(r.options.Poll)}
 	err := v.run(ctx)
+	if err != nil && ctx.Err() != nil {
+		// The appliance stops, or the step took longer than all of its waits: it begins again.
+		return ctrl.Result{RequeueAfter: soon}, nil
+	}
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return ctrl.Result{RequeueAfter: 50 * time.Millisecond}, nil
 	}

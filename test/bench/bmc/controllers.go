@@ -53,11 +53,15 @@ func inspectByControllers(ctx context.Context, l load, binaries string, args []s
 		return err
 	}
 	environment := &envtest.Environment{BinaryAssetsDirectory: binaries}
-	connection, err := environment.Start()
-	if err != nil {
+	if _, err := environment.Start(); err != nil {
 		return fmt.Errorf("start management API from %s: %w", binaries, err)
 	}
 	defer func() { _ = environment.Stop() }() // the figures are told
+	return throughAPI(ctx, l, environment, bmcs, at, args, out)
+}
+
+// throughAPI has the controllers in a process of their own.
+func throughAPI(ctx context.Context, l load, environment *envtest.Environment, bmcs *child, at endpoint, args []string, out io.Writer) error {
 	kubeconfig := filepath.Join(os.TempDir(), fmt.Sprintf("bench-bmc-%d.kubeconfig", os.Getpid()))
 	if err := os.WriteFile(kubeconfig, environment.KubeConfig, 0o600); err != nil {
 		return fmt.Errorf("write kubeconfig: %w", err)
@@ -67,6 +71,7 @@ func inspectByControllers(ctx context.Context, l load, binaries string, args []s
 	if err != nil {
 		return err
 	}
+	connection := environment.Config
 	connection.QPS, connection.Burst = -1, 0
 	kube, err := client.New(connection, client.Options{Scheme: scheme})
 	if err != nil {
@@ -90,18 +95,21 @@ func inspectByControllers(ctx context.Context, l load, binaries string, args []s
 	}
 	declared := time.Since(began)
 	var inspected, steady figures
-	if err := errors.Join(controllers.read(&inspected), controllers.read(&steady)); err != nil {
-		return err
-	}
-	var counted counts
-	if err := bmcs.ask("counts", &counted); err != nil {
+	if err := controllers.read(&inspected); err != nil {
 		return err
 	}
 	seconds := inspected.Seconds - float64(began.UnixMilli())/1000
 	fmt.Fprintf(out, "through the controllers and a management API of our release: %d hosts available in %.1f s (objects written in %.1f s), %.0f a minute, %.1f times the published %d\n",
 		inspected.Inspected, seconds, declared.Seconds(), float64(inspected.Inspected)/seconds*60, float64(inspected.Inspected)/seconds*60/published, published)
+	if err := controllers.read(&steady); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "controllers' process: %.1f CPU s, peak RSS %d MiB (%d before); with BIOS settings of all read %d MiB; polling power each minute %.2f cores over %s, RSS %d MiB, %d hosts in error at its end\n",
 		inspected.CPUSeconds-before.CPUSeconds, inspected.RSS, before.RSS, steady.RSS, steady.SteadyCores, l.steady, steady.SteadyRSS, steady.SteadyFailures)
+	var counted counts
+	if err := bmcs.ask("counts", &counted); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "BMCs: %d requests, at most %d at a time and %d sessions on any\n", counted.Requests, counted.AtOnce, counted.Sessions)
 	return nil
 }

@@ -9,13 +9,16 @@ DEBIAN := qemu-system-x86 ovmf qemu-block-extra ipxe ipxe-qemu debootstrap squas
 	grub-pc-bin grub-efi-amd64-bin grub-common xorriso isolinux syslinux-common shim-signed grub-efi-amd64-signed cpio zstd xz-utils iproute2 libblkid-dev gcc libc6-dev pkg-config curl ca-certificates busybox-static kmod dnsmasq-base \
 	tftp-hpa atftp isc-dhcp-client ndisc6 kea-dhcp4-server kea-admin skopeo podman
 
+# Builds in use stay in the cache; those that nobody has used for long go.
+USE := go run ./assets/prune
+
 .PHONY: run test build unit conformance clients integration e2e bench lint generate clean help packages release os fuzz
 
 help: ## Print the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 run: packages build ## Rehearse the main job on a virtual site; KEEP=dir keeps its files, ONCE=1 ends when the nodes are Ready
-	@release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
+	@release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && $(USE) "$$release" "$$os" && \
 	exec bin/rehearse -bin bin -release "$$release" -os "$$os" $(if $(KEEP),-keep $(KEEP)) $(if $(ONCE),-once)
 
 test: packages lint unit fuzz conformance integration e2e ## Lint, unit, fuzz, conformance, integration and end-to-end tests
@@ -28,8 +31,9 @@ build: ## Build the binaries into bin/
 	CGO_ENABLED=0 GOARCH=$${arch%=*} go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/slipway-agent-$${arch#*=} ./cmd/slipway-agent || exit 1; done
 	go build -trimpath -o bin/rehearse ./test/site/rehearse
 
+# Only lint vets: it covers every file of every tag.
 unit: ## Unit tests, with the race detector
-	go test -race ./...
+	go test -race -vet=off ./...
 
 conformance: ## The distribution-spec's conformance suite against the registry, over HTTPS and both address families
 	@mkdir -p bin && cd test/conformance && go build -o ../../bin/conformance github.com/opencontainers/distribution-spec/conformance
@@ -73,12 +77,12 @@ os: packages ## Build the machine OS; prints its directory
 clients: tools ## crane and regctl, which the registry is tested with
 
 integration: packages build clients ## Tests against a real etcd and kube-apiserver of our own release, and of the registry with other people's clients
-	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && \
+	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && $(USE) "$$release" && \
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
-	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -timeout 20m -count 1 -p 1 $$(go list -tags integration -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./services/... ./mirror/...) -run Integration
+	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -vet=off -timeout 20m -count 1 -p 1 $$(git grep -lE '^func Test\w*Integration' -- 'services/*_test.go' 'mirror/*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -run Integration
 
 bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP and discovery ISOs beside nginx; 2,000 scripted BMCs beside plain gofish and through the controllers; start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
-	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(USE) "$$release" "$$os" && \
 	go run ./test/release -layout "$$release" -to "$$dir" && \
 	go run ./test/bench/dhcp && go run ./test/bench/tftp && go run ./test/bench/http && go run ./test/bench/image && go run ./test/bench/bmc -binaries "$$dir" && \
 	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway | tee "$$dir/report" && \
@@ -97,7 +101,7 @@ tools: ## Build the registries and clients of others that tests and benchmarks r
 
 e2e: packages build ## The main job on a virtual site, with faults
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && \
-	loaders=$$(go run ./assets/loaders/build) && foreign=$$(go run ./assets/foreign/build) && \
+	loaders=$$(go run ./assets/loaders/build) && foreign=$$(go run ./assets/foreign/build) && $(USE) "$$release" "$$os" "$$loaders" $$foreign && \
 	SLIPWAY_E2E_LOADERS="$$loaders" SLIPWAY_E2E_OS_IMAGES="$$foreign" \
 	SLIPWAY_E2E_BIN=$(CURDIR)/bin SLIPWAY_E2E_RELEASE="$$release" SLIPWAY_E2E_OS="$$os" \
-	go test -tags e2e -timeout 60m -count 1 -p 2 -v ./test/e2e/...
+	go test -tags e2e -vet=off -timeout 60m -count 1 -p 2 -v ./test/e2e/...

@@ -1,4 +1,4 @@
-// Command fuzz runs every fuzz target of the module, two at a time: parsers of what strangers send for longer than the rest.
+// Command fuzz runs every fuzz target of the module, side by side: parsers of what strangers send for longer than the rest.
 package main
 
 import (
@@ -29,13 +29,16 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	long := flag.Duration("long", 30*time.Second, "for each parser of what strangers send")
-	short := flag.Duration("short", 3*time.Second, "for each other target")
+	short := flag.Duration("short", 5*time.Second, "for each other target")
 	flag.Parse()
 	if err := run(ctx, *long, *short); err != nil {
 		fmt.Fprintln(os.Stderr, "fuzz:", err)
 		os.Exit(1)
 	}
 }
+
+// besides is how many of the other targets run at a time beside those of the strangers, which all run at once. A target has one worker.
+const besides = 3
 
 func run(ctx context.Context, long, short time.Duration) error {
 	targets, err := find(".")
@@ -47,14 +50,26 @@ func run(ctx context.Context, long, short time.Duration) error {
 			return fmt.Errorf("there is no target %s any more", name)
 		}
 	}
+	programs, err := os.MkdirTemp("", "slipway-fuzz-")
+	if err != nil {
+		return fmt.Errorf("make directory of test programs: %w", err)
+	}
+	defer os.RemoveAll(programs)
+	b, err := build(ctx, programs, targets)
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2)
+	rest := make(chan struct{}, besides)
 	for _, t := range targets {
-		duration := short
-		if slices.Contains(strangers, t.name) {
-			duration = long
-		}
-		group.Go(func() error { return t.fuzz(ctx, duration) })
+		group.Go(func() error {
+			if slices.Contains(strangers, t.name) {
+				return b.fuzz(ctx, t, long)
+			}
+			rest <- struct{}{}
+			defer func() { <-rest }()
+			return b.fuzz(ctx, t, short)
+		})
 	}
 	return group.Wait()
 }
@@ -90,8 +105,50 @@ func find(root string) (targets []target, err error) {
 	return targets, err
 }
 
-func (t target) fuzz(ctx context.Context, duration time.Duration) error {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", duration.String(), "-parallel", "1", t.dir)
+// built are the test programs of the targets' packages, each linked once however many targets it has.
+type built struct {
+	programs map[string]string
+	// corpus is where go test keeps what it has found, by package.
+	corpus string
+}
+
+func build(ctx context.Context, into string, targets []target) (built, error) {
+	b := built{programs: map[string]string{}}
+	out, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return b, fmt.Errorf("find Go's cache: %w", err)
+	}
+	module, err := exec.CommandContext(ctx, "go", "list", "-m").Output()
+	if err != nil {
+		return b, fmt.Errorf("find the module: %w", err)
+	}
+	b.corpus = filepath.Join(strings.TrimSpace(string(out)), "fuzz", filepath.FromSlash(strings.TrimSpace(string(module))))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2)
+	for _, t := range targets {
+		if b.programs[t.dir] != "" {
+			continue
+		}
+		program := filepath.Join(into, fmt.Sprint(len(b.programs)))
+		b.programs[t.dir] = program
+		group.Go(func() error {
+			// With -fuzz the program is instrumented for coverage, which guides the fuzzing.
+			if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-fuzz", ".", "-o", program, t.dir).CombinedOutput(); err != nil {
+				return fmt.Errorf("build tests of %s: %w\n%s", t.dir, err, out)
+			}
+			return nil
+		})
+	}
+	return b, group.Wait()
+}
+
+func (b built) fuzz(ctx context.Context, t target, duration time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, b.programs[t.dir], "-test.run", "^$", "-test.fuzz", "^"+t.name+"$", "-test.fuzztime", duration.String(),
+		"-test.parallel", "1", "-test.fuzzcachedir", filepath.Join(b.corpus, t.dir), "-test.timeout", "10m")
+	cmd.Dir = t.dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s in %s: %w\n%s", t.name, t.dir, err, out)
@@ -101,6 +158,9 @@ func (t target) fuzz(ctx context.Context, duration time.Duration) error {
 		if strings.HasPrefix(line, "fuzz: elapsed") {
 			last = strings.TrimSpace(strings.TrimPrefix(line, "fuzz: "))
 		}
+	}
+	if last == "" {
+		return fmt.Errorf("%s in %s: did not fuzz\n%s", t.name, t.dir, out)
 	}
 	fmt.Printf("%-20s %-40s %s\n", t.name, t.dir, last)
 	return nil

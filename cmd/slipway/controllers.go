@@ -47,7 +47,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 			URLs: infraenv.URLs{HTTP: a.bootURL(), HTTPS: a.url("https", a.config.Ports.HTTPS)},
 		}},
 		{"guest", guests},
-		{"agent", &agent.Reconciler{Client: kube, Seen: agents, Nodes: guests, Requirements: requirements}},
+		{"agent", &agent.Reconciler{Client: kube, Seen: agents, Nodes: guests, Powers: bmac.Lookup{Client: kube}, Requirements: requirements}},
 		{"hostedcluster", &hostedcluster.Reconciler{Client: kube, Releases: releases, Mirrors: sets, Now: time.Now}},
 		{"hostedcontrolplane", &hostedcontrolplane.Reconciler{
 			Client: kube, ControlPlanes: a.driver, Releases: releases, Guests: guests, Addresses: a.config.SiteAddresses(),

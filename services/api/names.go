@@ -40,6 +40,8 @@ const (
 	BootCorrectionAnnotation = "slipway.io/boot-correction"
 	// BootCorrectedAnnotation is written by the host's controller: which BootCorrectionAnnotation it answered with a start from the disk.
 	BootCorrectedAnnotation = "slipway.io/boot-corrected"
+	// InstructionAnnotation is written by bmac on a host without a BMC: what people have to do. Its URL has a token.
+	InstructionAnnotation = "slipway.io/instruction"
 	// BootMethodAnnotation is written by the host's controller: which way the host boots its image, and why this one.
 	BootMethodAnnotation = "slipway.io/boot-method"
 	// BootMethodWantedAnnotation is a user's: virtual-media, http or pxe, whatever the BMC says that it can do.
@@ -60,6 +62,23 @@ const (
 	PausedAnnotation = "baremetalhost.metal3.io/paused"
 	// DetachedAnnotation of the API.
 	DetachedAnnotation = "baremetalhost.metal3.io/detached"
+)
+
+// PowerControlledCondition of an Agent says who switches its machine on and off; False has in words what people have to do.
+const (
+	PowerControlledCondition = "PowerControlled"
+	// PowerBMCReason: a BMC does.
+	PowerBMCReason = "BMC"
+	// PowerWaitingReason: the installed host's reboot waits for its BMC to eject the medium.
+	PowerWaitingReason = "WaitingForEjection"
+	// PowerCorrectedReason: the installed host came back into the discovery image and is started from its disk.
+	PowerCorrectedReason = "BootCorrected"
+	// PowerNoBMCReason: people do, and have nothing to do now.
+	PowerNoBMCReason = "NoBMC"
+	// PowerBootDiscoveryReason: people have to boot the discovery image.
+	PowerBootDiscoveryReason = "BootDiscoveryImage"
+	// PowerBootDiskReason: people have to boot the disk.
+	PowerBootDiskReason = "BootDisk"
 )
 
 // States of an Agent (status.debugInfo.state), the words of the assisted service's host state machine.

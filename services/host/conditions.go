@@ -29,17 +29,21 @@ func setConditions(a *agentv1beta1.Agent, seen Observed, input error) {
 	if input != nil {
 		synced = no(agentv1beta1.InputErrorReason, agentv1beta1.InputErrorMsg+" "+input.Error())
 	}
-	state := State(a)
-	all := []struct {
+	type condition struct {
 		kind conditionsv1.ConditionType
 		is   verdict
-	}{
+	}
+	state := State(a)
+	all := []condition{
 		{agentv1beta1.SpecSyncedCondition, synced},
 		{agentv1beta1.ConnectedCondition, connectedVerdict(state, seen)},
 		{agentv1beta1.RequirementsMetCondition, requirementsVerdict(a)},
 		{agentv1beta1.ValidatedCondition, validatedVerdict(a)},
 		{agentv1beta1.InstalledCondition, installedVerdict(a)},
 		{agentv1beta1.BoundCondition, boundVerdict(state)},
+	}
+	if seen.Power != nil {
+		all = append(all, condition{api.PowerControlledCondition, powerVerdict(a, *seen.Power)})
 	}
 	for _, c := range all {
 		if state == "" {

@@ -22,7 +22,9 @@ type Observed struct {
 	NodeExists, NodeReady bool
 	// InputError is what is wrong with the parts of the spec that another package reads.
 	InputError error
-	Need       Requirements
+	// Power is nil when nobody looked who switches the host.
+	Power *Power
+	Need  Requirements
 }
 
 func (o Observed) connected() bool { return o.Now.Sub(o.Contact.At) <= MaxSilence }

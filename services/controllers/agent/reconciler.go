@@ -5,15 +5,22 @@ import (
 	"fmt"
 	"time"
 
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/host"
 )
 
@@ -27,12 +34,19 @@ type Nodes interface {
 	NodeReady(ctx context.Context, cluster types.NamespacedName, nodeName string) (exists, ready bool, err error)
 }
 
+// Powers knows who switches a host's power.
+type Powers interface {
+	Power(ctx context.Context, agent *agentv1beta1.Agent) (host.Power, error)
+}
+
 // Reconciler keeps Agent.status true to the spec and to what is seen of the host.
 type Reconciler struct {
 	Client client.Client
 	Seen   Seen
 	// Nodes may be nil: installations then stay where the host left them.
-	Nodes        Nodes
+	Nodes Nodes
+	// Powers may be nil: nothing is said about power then.
+	Powers       Powers
 	Requirements host.Requirements
 	// CheckIgnition judges ignitionConfigOverrides; nil takes any JSON with a version.
 	CheckIgnition func(overrides []byte) error
@@ -44,12 +58,39 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&agentv1beta1.Agent{}).
+		Watches(&metal3v1alpha1.BareMetalHost{}, handler.EnqueueRequestsFromMapFunc(r.agentsOf(api.BMHLabel))).
+		Watches(&agentv1beta1.InfraEnv{}, handler.EnqueueRequestsFromMapFunc(r.agentsOf(api.InfraEnvLabel)), builder.WithPredicates(newISO)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("set up agent controller: %w", err)
 	}
 	return nil
+}
+
+// newISO is an InfraEnv whose hosts would be booted from another URL.
+var newISO = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, is := e.ObjectOld.(*agentv1beta1.InfraEnv)
+		after, too := e.ObjectNew.(*agentv1beta1.InfraEnv)
+		return is && too && before.Status.ISODownloadURL != after.Status.ISODownloadURL
+	},
+}
+
+// agentsOf are the Agents of its namespace whose label names the object.
+func (r *Reconciler) agentsOf(label string) handler.MapFunc {
+	return func(ctx context.Context, object client.Object) []reconcile.Request {
+		agents := &agentv1beta1.AgentList{}
+		err := r.Client.List(ctx, agents, client.InNamespace(object.GetNamespace()), client.MatchingLabels{label: object.GetName()}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil
+		}
+		var requests []reconcile.Request
+		for i := range agents.Items {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents.Items[i])})
+		}
+		return requests
+	}
 }
 
 // Reconcile implements reconcile.Reconciler.
@@ -97,6 +138,13 @@ func (r *Reconciler) observe(ctx context.Context, agent *agentv1beta1.Agent) (ho
 	seen := host.Observed{Now: now(), Contact: r.Seen.Seen(agent.Name), Need: r.Requirements}
 	if r.CheckIgnition != nil && agent.Spec.IgnitionConfigOverrides != "" {
 		seen.InputError = r.CheckIgnition([]byte(agent.Spec.IgnitionConfigOverrides))
+	}
+	if r.Powers != nil {
+		power, err := r.Powers.Power(ctx, agent)
+		if err != nil {
+			return seen, err
+		}
+		seen.Power = &power
 	}
 	if !host.Bound(agent) {
 		return seen, nil

@@ -2,6 +2,7 @@ package bmac
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
@@ -59,6 +60,7 @@ func Decide(bmh *metal3v1alpha1.BareMetalHost, agent *agentv1beta1.Agent, image 
 	if bmh.Annotations == nil {
 		bmh.Annotations = map[string]string{}
 	}
+	instruct(bmh, agent, image)
 	switch placeOf(agent) {
 	case onDisk:
 		bmh.Annotations[api.BootImageAnnotation] = api.BootImageInstalled
@@ -78,6 +80,19 @@ func Decide(bmh *metal3v1alpha1.BareMetalHost, agent *agentv1beta1.Agent, image 
 		}
 	}
 	return 0
+}
+
+// instruct people who have to boot a machine that has no BMC, or none that Slipway may reach, until its Agent speaks for it.
+func instruct(bmh *metal3v1alpha1.BareMetalHost, agent *agentv1beta1.Agent, image string) {
+	delete(bmh.Annotations, api.InstructionAnnotation)
+	if bmh.HasBMCDetails() || agent != nil || image == "" {
+		return
+	}
+	name := bmh.Name
+	if bmh.Spec.BootMACAddress != "" {
+		name += " (MAC " + strings.ToLower(bmh.Spec.BootMACAddress) + ")"
+	}
+	bmh.Annotations[api.InstructionAnnotation] = "boot host " + name + " from " + image + ", or from the network"
 }
 
 // setImage gives the discovery image; only the first one turns the machine on, later its power is the user's.

@@ -62,6 +62,10 @@ func TestDecide(t *testing.T) {
 		again     time.Duration
 	}{
 		{name: "new host", wantImage: image},
+		{name: "new host without a BMC", change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} },
+			want: notes{api.InstructionAnnotation: "boot host w0 (MAC 52:54:00:00:00:0a) from " + image + ", or from the network"}, wantImage: image},
+		{name: "host without a BMC is there", before: notes{api.InstructionAnnotation: "boot host w0"}, agent: agentIn(api.StateDiscoveringUnbound, ""),
+			change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} }, wantImage: image},
 		{name: "another image for a host in the pool", has: oldImage, agent: agentIn(api.StateKnownUnbound, ""), wantImage: image},
 		{name: "another image while it is installed to disk", has: oldImage, agent: agentIn(api.StateInstallingInProgress, models.HostStageWritingImageToDisk), wantImage: oldImage},
 		{name: "another image for an installed host", has: oldImage, before: installed, agent: agentIn(api.StateAddedToExistingCluster, models.HostStageDone),

@@ -21,12 +21,16 @@ func (l Lookup) Power(ctx context.Context, agent *agentv1beta1.Agent) (host.Powe
 	if err := l.Client.List(ctx, all, client.InNamespace(agent.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return host.Power{}, fmt.Errorf("list baremetalhosts of namespace %s: %w", agent.Namespace, err)
 	}
+	power := host.Power{}
 	for i := range all.Items {
 		if bmh := &all.Items[i]; Fits(bmh, agent) {
-			return powerOf(bmh), nil
+			power = powerOf(bmh)
+			break
 		}
 	}
-	return host.Power{}, nil
+	image, err := imageFor(ctx, l.Client, client.ObjectKey{Namespace: agent.Namespace, Name: agent.Labels[api.InfraEnvLabel]})
+	power.Image = image
+	return power, err
 }
 
 // powerOf is what a BareMetalHost says of its BMC.

@@ -126,7 +126,7 @@ func agentOf(ctx context.Context, kube client.Reader, bmh *metal3v1alpha1.BareMe
 }
 
 func (r *Reconciler) follow(ctx context.Context, bmh *metal3v1alpha1.BareMetalHost, agent *agentv1beta1.Agent) (ctrl.Result, error) {
-	image, err := r.image(ctx, bmh)
+	image, err := imageFor(ctx, r.Client, client.ObjectKey{Namespace: bmh.Namespace, Name: bmh.Labels[api.InfraEnvLabel]})
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -144,17 +144,20 @@ func (r *Reconciler) follow(ctx context.Context, bmh *metal3v1alpha1.BareMetalHo
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(bmh, client.MergeFromWithOptimisticLock{})); err != nil {
 		return ctrl.Result{}, fmt.Errorf("write baremetalhost %s: %w", client.ObjectKeyFromObject(bmh), err)
 	}
+	if now := next.Annotations[api.InstructionAnnotation]; now != "" && bmh.Annotations[api.InstructionAnnotation] != now {
+		r.Events.Eventf(next, nil, corev1.EventTypeNormal, "PeopleNeeded", "Boot",
+			"the host has no BMC: boot it by hand, its annotation %s says from what", api.InstructionAnnotation)
+	}
 	if before, after := bmh.Annotations[api.BootImageAnnotation], next.Annotations[api.BootImageAnnotation]; before != after {
 		log.FromContext(ctx).Info("what the host boots next", "installed", after == api.BootImageInstalled)
 	}
 	return ctrl.Result{RequeueAfter: later}, nil
 }
 
-// image is the URL of the discovery ISO of the host's InfraEnv, empty while there is none.
-func (r *Reconciler) image(ctx context.Context, bmh *metal3v1alpha1.BareMetalHost) (string, error) {
+// imageFor is the URL of the discovery ISO of an InfraEnv, empty while there is none.
+func imageFor(ctx context.Context, kube client.Reader, key client.ObjectKey) (string, error) {
 	infraEnv := &agentv1beta1.InfraEnv{}
-	key := client.ObjectKey{Namespace: bmh.Namespace, Name: bmh.Labels[api.InfraEnvLabel]}
-	if err := r.Client.Get(ctx, key, infraEnv); err != nil {
+	if err := kube.Get(ctx, key, infraEnv); err != nil {
 		if apierrors.IsNotFound(err) {
 			return "", nil
 		}

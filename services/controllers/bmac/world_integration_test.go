@@ -126,7 +126,7 @@ func (w *world) run(connection *rest.Config) {
 	for _, one := range []interface{ SetupWithManager(ctrl.Manager) error }{
 		hosts,
 		&bmac.Reconciler{Client: kube, Events: mgr.GetEventRecorder("bmac"), Now: time.Now},
-		&agent.Reconciler{Client: kube, Seen: site{}, Requirements: need},
+		&agent.Reconciler{Client: kube, Seen: site{}, Powers: w.lookup, Requirements: need},
 		&infraenv.Reconciler{Client: kube, Tokens: site{}, Images: site{}, URLs: infraenv.URLs{HTTP: "http://192.0.2.1:8080", HTTPS: "https://192.0.2.1:8443"}},
 	} {
 		w.must(one.SetupWithManager(mgr))

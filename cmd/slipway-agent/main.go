@@ -113,6 +113,9 @@ func run(ctx context.Context, args []string, token string, out io.Writer) error 
 	} else {
 		r.Marker = "/run/slipway-agent/installed"
 	}
+	if !o.installed {
+		client.Show(root.Approval())
+	}
 	if o.installed {
 		r.Print("host %s waits for the appliance at %s", o.hostID, o.url)
 		return r.Installed(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-io/slipway/services/controllers/agent"
 	"github.com/slipway-io/slipway/services/controllers/agentcluster"
 	"github.com/slipway-io/slipway/services/controllers/agentmachine"
+	"github.com/slipway-io/slipway/services/controllers/approval"
 	"github.com/slipway-io/slipway/services/controllers/bmac"
 	"github.com/slipway-io/slipway/services/controllers/capi"
 	"github.com/slipway-io/slipway/services/controllers/csr"
@@ -56,6 +57,7 @@ func (a *appliance) controllers(ctx context.Context, mgr ctrl.Manager, agents *a
 		{"nodepool", pools},
 		{"agentcluster", &agentcluster.Reconciler{Client: kube}},
 		{"agentmachine", &agentmachine.Reconciler{Client: kube, Live: mgr.GetAPIReader()}},
+		{"approval", &approval.Reconciler{Client: kube, Peers: agents, Events: mgr.GetEventRecorder("slipway-approval")}},
 		{"bmac", &bmac.Reconciler{Client: kube, Events: mgr.GetEventRecorder("slipway-bmac"), Now: time.Now}},
 		{"csr", &csr.Reconciler{Client: kube, Guests: guests}},
 		{"dnsrecords", &dnsrecords.Reconciler{Client: kube, Guests: guests, Zones: names, Site: a.config.SiteAddresses()}},

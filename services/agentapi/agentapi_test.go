@@ -186,6 +186,22 @@ func TestReclaimIsTheBMCs(t *testing.T) {
 	s.expect(host1, api.StateKnownUnbound)
 }
 
+func TestPeer(t *testing.T) {
+	s := newSite(t)
+	if from, token := s.server.Peer(host1); from.IsValid() || token != "" {
+		t.Errorf("%s %s", from, token)
+	}
+	s.discover(envA, host1)
+	s.call("GET", at(envA, host1, "/instructions"), "env:"+envA, "", wire.ApprovalHeader, "join-token")
+	if from, token := s.server.Peer(host1); !from.IsLoopback() || token != "join-token" {
+		t.Errorf("%s %s", from, token)
+	}
+	s.call("GET", at(envA, host1, "/instructions"), "env:"+envA, "", wire.ApprovalHeader, strings.Repeat("x", 300))
+	if _, token := s.server.Peer(host1); token != "" || strings.Contains(s.log.String(), "join-token") {
+		t.Errorf("%s\n%s", token, s.log.String())
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	s := newSite(t)
 	s.discover(envA, host1)

@@ -43,6 +43,9 @@ func (s *Server) instructions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.readClock(c, r)
+	if !c.installed {
+		s.sessions.show(c.hostID, r.Header.Get(wire.ApprovalHeader))
+	}
 	agent, err := s.update(r.Context(), c.agent, func(a *agentv1beta1.Agent) error {
 		host.CheckIn(a, c.installed, s.Now())
 		return nil

@@ -69,6 +69,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	if !s.claim(w, r, c, agent, request.MACs) {
 		return
 	}
+	s.sessions.show(c.hostID, r.Header.Get(wire.ApprovalHeader))
 	before := host.State(agent)
 	agent, err = s.update(r.Context(), agent, host.Register)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -140,6 +141,9 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Wake lets a host that waits on the line look again.
 func (s *Server) Wake(hostID string) { s.sessions.wake(hostID) }
+
+// Peer is the address that a host speaks from, invalid before it was heard, and the token that it shows to approval policies.
+func (s *Server) Peer(hostID string) (from netip.Addr, token string) { return s.sessions.peer(hostID) }
 
 // Seen is the last contact with a host; one that was never heard counts from the server's start.
 func (s *Server) Seen(hostID string) host.Contact { return s.sessions.contact(hostID) }

@@ -16,8 +16,10 @@ const grace = 15 * time.Second
 
 // session is what memory holds of a host; a restart loses it and loses nothing that counts.
 type session struct {
-	remote  netip.Addr
-	seen    time.Time
+	remote netip.Addr
+	seen   time.Time
+	// token is what the host shows to approval policies.
+	token   string
 	skew    time.Duration
 	until   time.Time
 	waiting int
@@ -62,6 +64,26 @@ func (s *sessions) admit(hostID string, remote netip.Addr, moves bool) bool {
 		one.until = now.Add(grace)
 	}
 	return true
+}
+
+// show notes the token for approval policies.
+func (s *sessions) show(hostID, token string) {
+	const longest = 256
+	if len(token) > longest {
+		token = ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.of(hostID).token = token
+}
+
+func (s *sessions) peer(hostID string) (from netip.Addr, token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one, is := s.hosts[hostID]; is {
+		return one.remote, one.token
+	}
+	return netip.Addr{}, ""
 }
 
 // restart forgets what was handed out: the host has begun anew.

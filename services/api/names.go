@@ -64,6 +64,20 @@ const (
 	DetachedAnnotation = "baremetalhost.metal3.io/detached"
 )
 
+// Annotations on an InfraEnv that approve hosts which nobody declared; all are a user's.
+const (
+	// ApproveCIDRsAnnotation lists networks, between commas or spaces; a host that registers from one of them is approved.
+	ApproveCIDRsAnnotation = "slipway.io/approve-cidrs"
+	// ApproveSerialsAnnotation lists serial numbers of machines.
+	ApproveSerialsAnnotation = "slipway.io/approve-serials"
+	// ApproveTokenAnnotation names a Secret of the InfraEnv's namespace whose key token a host has to show.
+	ApproveTokenAnnotation = "slipway.io/approve-token-secret"
+	// ApprovalPoliciesCondition of an InfraEnv says which of them are in force; False has in words what to mend.
+	ApprovalPoliciesCondition = "ApprovalPolicies"
+	PoliciesReason            = "InForce"
+	InvalidPolicyReason       = "InvalidPolicy"
+)
+
 // PowerControlledCondition of an Agent says who switches its machine on and off; False has in words what people have to do.
 const (
 	PowerControlledCondition = "PowerControlled"

@@ -7,6 +7,8 @@ package wire
 const (
 	// SecretHeader carries the InfraEnv's or the host's token.
 	SecretHeader = "X-Secret-Key"
+	// ApprovalHeader carries the token by which an approval policy knows a host that nobody declared.
+	ApprovalHeader = "X-Slipway-Approval"
 	// PreferHeader: "wait=25" says that the agent can wait on the line (RFC 7240); PreferenceApplied answers that it did.
 	PreferHeader      = "Prefer"
 	PreferenceApplied = "Preference-Applied"

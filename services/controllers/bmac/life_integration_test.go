@@ -9,6 +9,7 @@ import (
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	conditionsv1 "github.com/openshift/custom-resource-status/conditions/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -156,4 +157,68 @@ func TestIntegrationRemove(t *testing.T) {
 	}
 	machine.Finalizers = nil
 	w.must(client.IgnoreNotFound(w.Update(t.Context(), machine)))
+}
+
+// TestIntegrationWithoutBMC is a host that people switch, and one that nobody declared.
+func TestIntegrationWithoutBMC(t *testing.T) {
+	w := start(t)
+	infraEnv := &agentv1beta1.InfraEnv{}
+	policy := func(value string) {
+		w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
+		before := infraEnv.DeepCopy()
+		metav1.SetMetaDataAnnotation(&infraEnv.ObjectMeta, api.ApproveCIDRsAnnotation, value)
+		w.must(w.Patch(t.Context(), infraEnv, client.MergeFrom(before)))
+	}
+	policies := func(status corev1.ConditionStatus, words string) func() bool {
+		return func() bool {
+			w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
+			found := conditionsv1.FindStatusCondition(infraEnv.Status.Conditions, api.ApprovalPoliciesCondition)
+			return found != nil && found.Status == status && strings.Contains(found.Message, words) && infraEnv.Status.ISODownloadURL != ""
+		}
+	}
+	w.declare(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} })
+	w.eventually("instruction", func() bool {
+		return strings.HasPrefix(w.read().Annotations[api.InstructionAnnotation], "boot host w0 (MAC "+mac+") from http://192.0.2.1:8080/byapikey/")
+	})
+	w.eventually("event", func() bool { return strings.Contains(w.reasons("w0"), "PeopleNeeded") })
+	if reasons := w.reasons("w0"); strings.Contains(reasons, "byapikey") {
+		t.Errorf("an Event has a URL with a token: %s", reasons)
+	}
+	w.discover()
+	w.eventually("approved", func() bool { return w.state(api.StateKnownUnbound).Spec.Approved })
+	w.eventually("no instruction", func() bool { return w.read().Annotations[api.InstructionAnnotation] == "" })
+	w.install()
+	w.edit(func(a *agentv1beta1.Agent) {
+		a.Spec.ClusterDeploymentName, a.Spec.IgnitionEndpointTokenReference = nil, nil
+	})
+	w.state(api.StateReclaiming)
+	w.agent(func(a *agentv1beta1.Agent) error { host.ReclaimEnded(a, false, "no disk", time.Now()); return nil })
+	w.eventually("instruction for the agent", func() bool {
+		found := conditionsv1.FindStatusCondition(w.state(api.StateUnbindingPendingUserAction).Status.Conditions, api.PowerControlledCondition)
+		return found != nil && found.Status == corev1.ConditionFalse && strings.HasPrefix(found.Message, "Boot host rack1-w0 (MAC "+mac+") from http://192.0.2.1")
+	})
+	w.discover()
+	w.eventually("nothing to do", func() bool {
+		found := conditionsv1.FindStatusCondition(w.state(api.StateKnownUnbound).Status.Conditions, api.PowerControlledCondition)
+		return found != nil && found.Reason == api.PowerNoBMCReason
+	})
+	if h := w.read(); h.Status.ErrorCount != 0 || h.Status.Provisioning.State != metal3v1alpha1.StateUnmanaged {
+		t.Errorf("%+v", h.Status)
+	}
+
+	// A host that nobody declared waits, until a policy of its InfraEnv approves it.
+	stranger := &agentv1beta1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "c0ffee00-0000-4000-8000-000000000002", Labels: map[string]string{api.InfraEnvLabel: "default"}}}
+	w.must(w.Create(t.Context(), stranger))
+	policy("10.7.0.9/24")
+	w.eventually("a bad policy is said so", policies(corev1.ConditionFalse, "write 10.7.0.0/24"))
+	w.must(w.Get(t.Context(), client.ObjectKeyFromObject(stranger), stranger))
+	if stranger.Spec.Approved {
+		t.Error("a bad policy approves")
+	}
+	policy("10.7.0.0/24")
+	w.eventually("the policy is in force", policies(corev1.ConditionTrue, api.ApproveCIDRsAnnotation))
+	w.eventually("approved by policy", func() bool {
+		w.must(w.Get(t.Context(), client.ObjectKeyFromObject(stranger), stranger))
+		return stranger.Spec.Approved && strings.Contains(w.reasons(stranger.Name), "ApprovedByPolicy: approved by policy "+api.ApproveCIDRsAnnotation)
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ import (
 	"github.com/slipway-io/slipway/services/bmc/redfish"
 	"github.com/slipway-io/slipway/services/bmc/scripted"
 	"github.com/slipway-io/slipway/services/controllers/agent"
+	"github.com/slipway-io/slipway/services/controllers/approval"
 	"github.com/slipway-io/slipway/services/controllers/baremetalhost"
 	"github.com/slipway-io/slipway/services/controllers/bmac"
 	"github.com/slipway-io/slipway/services/controllers/crd"
@@ -62,6 +64,8 @@ func (site) ISO(context.Context, *agentv1beta1.InfraEnv, string, string, string)
 }
 
 func (site) Seen(string) host.Contact { return host.Contact{At: time.Now()} }
+
+func (site) Peer(string) (netip.Addr, string) { return netip.MustParseAddr("10.7.0.9"), "" }
 
 var need = host.Requirements{CPUs: 1, MemoryBytes: 1, DiskBytes: 1}
 
@@ -127,6 +131,7 @@ func (w *world) run(connection *rest.Config) {
 		hosts,
 		&bmac.Reconciler{Client: kube, Events: mgr.GetEventRecorder("bmac"), Now: time.Now},
 		&agent.Reconciler{Client: kube, Seen: site{}, Powers: w.lookup, Requirements: need},
+		&approval.Reconciler{Client: kube, Peers: site{}, Events: mgr.GetEventRecorder("approval")},
 		&infraenv.Reconciler{Client: kube, Tokens: site{}, Images: site{}, URLs: infraenv.URLs{HTTP: "http://192.0.2.1:8080", HTTPS: "https://192.0.2.1:8443"}},
 	} {
 		w.must(one.SetupWithManager(mgr))
@@ -259,17 +264,17 @@ func (w *world) read() *metal3v1alpha1.BareMetalHost {
 	return w.host
 }
 
-// reasons of the Events about an object.
+// reasons and notes of the Events about an object.
 func (w *world) reasons(name string) string {
 	list := &eventsv1.EventList{}
 	w.must(w.List(w.Context(), list, client.InNamespace(namespace)))
 	var out []string
 	for i := range list.Items {
 		if list.Items[i].Regarding.Name == name {
-			out = append(out, list.Items[i].Reason)
+			out = append(out, list.Items[i].Reason+": "+list.Items[i].Note)
 		}
 	}
-	return strings.Join(out, " ")
+	return strings.Join(out, "; ")
 }
 
 func (w *world) eventually(what string, is func() bool) {

@@ -45,7 +45,9 @@ func Status(err error) int {
 // Client speaks for one host.
 type Client struct {
 	base, infraEnv, host, token string
-	http                        *http.Client
+	// approval is shown to the policies that may approve this host.
+	approval string
+	http     *http.Client
 }
 
 // New checks its input; ca is the PEM that alone is trusted.
@@ -71,6 +73,9 @@ func New(base, infraEnv, host, token string, ca []byte) (*Client, error) {
 		}},
 	}, nil
 }
+
+// Show has every request carry the token for approval policies.
+func (c *Client) Show(approval string) { c.approval = approval }
 
 // HTTP is the pinned client, for downloads.
 func (c *Client) HTTP() *http.Client { return c.http }
@@ -148,6 +153,9 @@ func (c *Client) do(ctx context.Context, method, at string, body, into any, limi
 		return err
 	}
 	request.Header.Set(wire.SecretHeader, c.token)
+	if c.approval != "" {
+		request.Header.Set(wire.ApprovalHeader, c.approval)
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

@@ -29,6 +29,7 @@ import (
 // tlsRegistry is a registry behind TLS into which ann may push.
 type tlsRegistry struct {
 	store *registry.Registry
+	dir   string
 	host  string
 	ca    []byte
 	http  *http.Client
@@ -36,7 +37,8 @@ type tlsRegistry struct {
 
 func serveTLS(t *testing.T, address string) *tlsRegistry {
 	t.Helper()
-	store, err := registry.Open(registry.Config{Dir: t.TempDir()})
+	dir := t.TempDir()
+	store, err := registry.Open(registry.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func serveTLS(t *testing.T, address string) *tlsRegistry {
 			t.Error(err)
 		}
 	})
-	return &tlsRegistry{store: store, host: listener.Addr().String(), http: server.Client(),
+	return &tlsRegistry{store: store, dir: dir, host: listener.Addr().String(), http: server.Client(),
 		ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})}
 }
 

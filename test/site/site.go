@@ -20,7 +20,7 @@ type Config struct {
 	Dir string
 	// Slipway is the binary under rehearsal; slipway-agent lies beside it.
 	Slipway string
-	// Release and OS are the directories that the recipes made, OSImages further ones like OS.
+	// Release and OS are the directories that the recipes made, OSImages further ones like OS. Without a release the appliance waits for one.
 	Release, OS string
 	OSImages    []string
 	// Loaders is the directory of loaders; Debian's iPXE alone when empty.
@@ -29,6 +29,8 @@ type Config struct {
 	Segments []Segment
 	// Machines that stand in the site.
 	Machines []*Machine
+	// Settings are further keys of the appliance's configuration.
+	Settings map[string]any
 	Log      *slog.Logger
 }
 
@@ -112,13 +114,17 @@ func (s *Site) configuration() ([]byte, error) {
 		}
 		interfaces[segment.Name] = map[string]any{"addresses": segment.Addresses, "dhcp": dhcp}
 	}
-	return yaml.Marshal(map[string]any{
+	config := map[string]any{
 		"domain":     Domain,
 		"interfaces": interfaces,
-		"releases":   []string{s.Release},
 		"osImages":   append([]string{s.OS}, s.OSImages...),
 		"loaders":    loaders,
-	})
+	}
+	if s.Release != "" {
+		config["releases"] = []string{s.Release}
+	}
+	maps.Copy(config, s.Settings)
+	return yaml.Marshal(config)
 }
 
 // reservations give the machines of a segment its IPv4 addresses from .10 on.

@@ -36,6 +36,27 @@ func fullISO(t *testing.T, ctx context.Context, r *site.Rehearsal) {
 	}))
 }
 
+// checkBoots: each machine came in by its own way, which its console shows, with the right architecture.
+func checkBoots(t *testing.T, ctx context.Context, r *site.Rehearsal) {
+	for i, way := range []struct{ path, shown string }{
+		{"virtual media, minimal ISO", "UEFI QEMU QEMU CD-ROM"}, {"virtual media, full ISO", "ISOLINUX"}, {"PXE, iPXE", "initrd=initrd"},
+	} {
+		machine := r.Machines[i]
+		agent, err := r.AgentOf(ctx, r.Management, machine)
+		must(t, err)
+		if got := agent.Status.Inventory.Cpu.Architecture; got != "x86_64" {
+			t.Errorf("the Agent of %s has architecture %q", machine.Name, got)
+		}
+		console, err := os.ReadFile(machine.Console())
+		must(t, err)
+		if !bytes.Contains(console, []byte(way.shown)) {
+			t.Errorf("the console of %s shows no %q: it came another way", machine.Name, way.shown)
+		}
+		r.Report.Say(machine.Name, "booted: firmware %s, %s, x86_64, %.0f s from power-on to Agent",
+			machine.Firmware, way.path, agent.CreationTimestamp.Sub(machine.PoweredOn()).Seconds())
+	}
+}
+
 // checkStarts: the BMC started each machine at least so often from its discovery image, in the way that it can.
 func checkStarts(t *testing.T, r *site.Rehearsal, least int) {
 	t.Helper()

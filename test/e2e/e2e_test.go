@@ -35,6 +35,7 @@ func TestFirmwareToReady(t *testing.T) {
 	must(t, r.Inventoried(ctx, 10*time.Minute))
 	t.Run("static network, live", func(t *testing.T) { checkLiveNetwork(t, ctx, r, networked(r)) })
 	checkStarts(t, r, 1)
+	t.Run("boots", func(t *testing.T) { checkBoots(t, ctx, r) })
 	must(t, r.CreateCluster(ctx, 3))
 	poll := startPolling(ctx, r)
 	must(t, r.Agents(ctx, r.Management, r.Report, "all agents are being installed", 5*time.Minute, installing))

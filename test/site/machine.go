@@ -40,10 +40,12 @@ type Machine struct {
 	dir string
 
 	// mu guards what a BMC and a person may do at once.
-	mu      sync.Mutex
-	qemu    *exec.Cmd
-	done    chan struct{}
-	monitor *monitor
+	mu   sync.Mutex
+	qemu *exec.Cmd
+	done chan struct{}
+	// poweredOn is when it last got power.
+	poweredOn time.Time
+	monitor   *monitor
 	// once is where the next start, and only that, comes from.
 	once source
 }
@@ -153,6 +155,7 @@ func (m *Machine) powerOn() error {
 	if err := m.qemu.Start(); err != nil {
 		return fmt.Errorf("power on %s: %w", m.Name, err)
 	}
+	m.poweredOn = time.Now()
 	m.done = make(chan struct{})
 	go func(qemu *exec.Cmd, done chan struct{}) {
 		// The exit code says nothing that the log does not say better.
@@ -164,6 +167,9 @@ func (m *Machine) powerOn() error {
 	}
 	return m.bootOrder()
 }
+
+// PoweredOn is when the machine last got power.
+func (m *Machine) PoweredOn() time.Time { return m.poweredOn }
 
 // Running says whether the machine has power.
 func (m *Machine) Running() bool {

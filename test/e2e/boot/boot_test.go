@@ -36,17 +36,16 @@ type way struct {
 	shown string
 }
 
+// ways are those that neither the main job (BIOS by PXE and from the full ISO, UEFI from the minimal one) nor the site without
+// IPv4 show.
 func ways() []way {
 	return []way{
-		{machine: &site.Machine{Name: "bios", Firmware: site.BIOS}, path: "PXE, iPXE", shown: "initrd=initrd"},
 		{machine: &site.Machine{Name: "uefi", Firmware: site.UEFI}, path: "PXE, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
 		{machine: &site.Machine{Name: "http", Firmware: site.UEFI, NoPXE: []string{"IPv4", "IPv6"}}, path: "UEFI HTTP boot, iPXE", shown: "UEFI HTTPv4"},
 		{machine: &site.Machine{Name: "signed", Firmware: site.SecureBoot, Segment: signed}, path: "PXE, TFTP, shim, GRUB", shown: "Starting the live system"},
 		{machine: &site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, path: "ProxyDHCP beside dnsmasq, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
-		{machine: &site.Machine{Name: "cd-bios", Firmware: site.BIOS}, path: "CD, full ISO", iso: "full", shown: "ISOLINUX"},
 		{machine: &site.Machine{Name: "cd-uefi", Firmware: site.UEFI}, path: "CD, full ISO", iso: "full", shown: "UEFI QEMU QEMU CD-ROM"},
 		{machine: &site.Machine{Name: "cdmin-bios", Firmware: site.BIOS}, path: "CD, minimal ISO", iso: "minimal", shown: "ISOLINUX"},
-		{machine: &site.Machine{Name: "cdmin-uefi", Firmware: site.UEFI}, path: "CD, minimal ISO", iso: "minimal", shown: "UEFI QEMU QEMU CD-ROM"},
 		{machine: &site.Machine{Name: "z", Firmware: site.Z}, path: ".ins over TFTP", architecture: "s390x", shown: "Network boot starting"},
 		{machine: &site.Machine{Name: "arm", Firmware: site.ArmUEFI}, path: "PXE, TFTP, GRUB", architecture: "aarch64", shown: "Starting the live system"},
 		{machine: &site.Machine{Name: "power", Firmware: site.Power}, path: "SLOF, PXELINUX configuration over TFTP", architecture: "ppc64le", shown: "Trying pxelinux.cfg files"},

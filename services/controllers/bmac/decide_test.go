@@ -2,6 +2,7 @@ package bmac
 
 import (
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,64 +48,74 @@ func agentIn(state string, stage models.HostStage) *agentv1beta1.Agent {
 
 type notes = map[string]string
 
+const boot, correction, reboot = api.BootImageAnnotation, api.BootCorrectionAnnotation, api.RebootAnnotationBMAC
+
+var installed = notes{boot: api.BootImageInstalled}
+
+// decision of one look at a host.
+type decision struct {
+	name   string
+	has    string
+	before notes
+	agent  *agentv1beta1.Agent
+	change func(*metal3v1alpha1.BareMetalHost)
+	// want are annotations, wantImage the URL; "" for none.
+	want      notes
+	wantImage string
+	again     time.Duration
+}
+
+var onTheWay = []decision{
+	{name: "new host", wantImage: image},
+	{name: "new host without a BMC", change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} },
+		want: notes{api.InstructionAnnotation: "boot host w0 (MAC 52:54:00:00:00:0a) from " + image + ", or from the network"}, wantImage: image},
+	{name: "host without a BMC is there", before: notes{api.InstructionAnnotation: "boot host w0"}, agent: agentIn(api.StateDiscoveringUnbound, ""),
+		change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} }, wantImage: image},
+	{name: "another image for a host in the pool", has: oldImage, agent: agentIn(api.StateKnownUnbound, ""), wantImage: image},
+	{name: "another image while it is installed to disk", has: oldImage, agent: agentIn(api.StateInstallingInProgress, models.HostStageWritingImageToDisk), wantImage: oldImage},
+	{name: "another image for an installed host", has: oldImage, before: installed, agent: agentIn(api.StateAddedToExistingCluster, models.HostStageDone),
+		want: installed, wantImage: oldImage},
+	{name: "disk written", has: image, agent: agentIn(api.StateInstallingInProgress, models.HostStageRebooting), want: installed, wantImage: image},
+	{name: "failed early", has: image, agent: agentIn(api.StateError, models.HostStageInstalling), wantImage: image},
+	{name: "failed on its disk", has: image, before: installed, agent: agentIn(api.StateError, models.HostStageJoined), want: installed, wantImage: image},
+}
+
+var back = []decision{
+	{name: "unbound", has: oldImage, before: installed, agent: agentIn(api.StateReclaiming, ""),
+		want: notes{reboot: hardReboot, askedAnnotation: at(0)}, wantImage: image, again: patience},
+	{name: "unbound, was still powered", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, agent: agentIn(api.StateReclaiming, ""),
+		want: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, wantImage: image, again: patience - time.Minute},
+	{name: "unbound, is off", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, agent: agentIn(api.StateReclaiming, ""),
+		change: func(h *metal3v1alpha1.BareMetalHost) { h.Status.PoweredOn = false },
+		want:   notes{askedAnnotation: at(-time.Minute)}, wantImage: image, again: patience - time.Minute},
+	{name: "unbound, nothing came of it", has: image, before: notes{askedAnnotation: at(-patience)}, agent: agentIn(api.StateUnbindingPendingUserAction, ""),
+		want: notes{reboot: hardReboot, askedAnnotation: at(0)}, wantImage: image, again: patience},
+	{name: "unbound, without a BMC", has: image, before: installed, agent: agentIn(api.StateReclaiming, ""),
+		change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} }, wantImage: image},
+	{name: "back in the pool", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, agent: agentIn(api.StateDiscoveringUnbound, ""), wantImage: image},
+	{name: "agent deleted by hand while its host restarts", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)},
+		want: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, wantImage: image},
+	{name: "agent deleted by hand", has: image, before: installed, wantImage: image},
+	{name: "back in discovery", has: image, before: installed, agent: agentIn(api.StateInstallingPendingUser, ""),
+		want: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(0)}, wantImage: image, again: patience},
+	{name: "back in discovery, being corrected", has: image, before: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-time.Minute)},
+		agent: agentIn(api.StateInstallingPendingUser, ""),
+		want:  notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-time.Minute)}, wantImage: image, again: patience - time.Minute},
+	{name: "corrected", has: image, before: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-time.Minute)},
+		agent: agentIn(api.StateInstallingInProgress, models.HostStageConfiguring), want: notes{boot: api.BootImageInstalled, correction: "1"}, wantImage: image},
+	{name: "back in discovery after a correction", has: image, before: notes{boot: api.BootImageInstalled, correction: "1"},
+		agent: agentIn(api.StateInstallingPendingUser, ""), want: notes{boot: api.BootImageInstalled, correction: "2"}, wantImage: image},
+	{name: "the correction was in vain", has: image, before: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-patience)},
+		agent: agentIn(api.StateInstallingPendingUser, ""),
+		want:  notes{boot: api.BootImageInstalled, correction: "2", askedAnnotation: at(-patience)}, wantImage: image},
+	{name: "for people", has: image, before: notes{boot: api.BootImageInstalled, correction: "2"}, agent: agentIn(api.StateInstallingPendingUser, ""),
+		want: notes{boot: api.BootImageInstalled, correction: "2"}, wantImage: image},
+	{name: "switched off by its owner", has: image, before: installed, agent: agentIn(api.StateInstallingPendingUser, ""),
+		change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = false }, want: installed, wantImage: image},
+}
+
 func TestDecide(t *testing.T) {
-	const boot, correction, reboot = api.BootImageAnnotation, api.BootCorrectionAnnotation, api.RebootAnnotationBMAC
-	installed := notes{boot: api.BootImageInstalled}
-	for _, c := range []struct {
-		name   string
-		has    string
-		before notes
-		agent  *agentv1beta1.Agent
-		change func(*metal3v1alpha1.BareMetalHost)
-		// want are annotations, wantImage the URL; "" for none.
-		want      notes
-		wantImage string
-		again     time.Duration
-	}{
-		{name: "new host", wantImage: image},
-		{name: "new host without a BMC", change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} },
-			want: notes{api.InstructionAnnotation: "boot host w0 (MAC 52:54:00:00:00:0a) from " + image + ", or from the network"}, wantImage: image},
-		{name: "host without a BMC is there", before: notes{api.InstructionAnnotation: "boot host w0"}, agent: agentIn(api.StateDiscoveringUnbound, ""),
-			change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} }, wantImage: image},
-		{name: "another image for a host in the pool", has: oldImage, agent: agentIn(api.StateKnownUnbound, ""), wantImage: image},
-		{name: "another image while it is installed to disk", has: oldImage, agent: agentIn(api.StateInstallingInProgress, models.HostStageWritingImageToDisk), wantImage: oldImage},
-		{name: "another image for an installed host", has: oldImage, before: installed, agent: agentIn(api.StateAddedToExistingCluster, models.HostStageDone),
-			want: installed, wantImage: oldImage},
-		{name: "disk written", has: image, agent: agentIn(api.StateInstallingInProgress, models.HostStageRebooting), want: installed, wantImage: image},
-		{name: "failed early", has: image, agent: agentIn(api.StateError, models.HostStageInstalling), wantImage: image},
-		{name: "failed on its disk", has: image, before: installed, agent: agentIn(api.StateError, models.HostStageJoined), want: installed, wantImage: image},
-		{name: "unbound", has: oldImage, before: installed, agent: agentIn(api.StateReclaiming, ""),
-			want: notes{reboot: hardReboot, askedAnnotation: at(0)}, wantImage: image, again: patience},
-		{name: "unbound, was still powered", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, agent: agentIn(api.StateReclaiming, ""),
-			want: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, wantImage: image, again: patience - time.Minute},
-		{name: "unbound, is off", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, agent: agentIn(api.StateReclaiming, ""),
-			change: func(h *metal3v1alpha1.BareMetalHost) { h.Status.PoweredOn = false },
-			want:   notes{askedAnnotation: at(-time.Minute)}, wantImage: image, again: patience - time.Minute},
-		{name: "unbound, nothing came of it", has: image, before: notes{askedAnnotation: at(-patience)}, agent: agentIn(api.StateUnbindingPendingUserAction, ""),
-			want: notes{reboot: hardReboot, askedAnnotation: at(0)}, wantImage: image, again: patience},
-		{name: "unbound, without a BMC", has: image, before: installed, agent: agentIn(api.StateReclaiming, ""),
-			change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} }, wantImage: image},
-		{name: "back in the pool", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, agent: agentIn(api.StateDiscoveringUnbound, ""), wantImage: image},
-		{name: "agent deleted by hand while its host restarts", has: image, before: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)},
-			want: notes{reboot: hardReboot, askedAnnotation: at(-time.Minute)}, wantImage: image},
-		{name: "agent deleted by hand", has: image, before: installed, wantImage: image},
-		{name: "back in discovery", has: image, before: installed, agent: agentIn(api.StateInstallingPendingUser, ""),
-			want: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(0)}, wantImage: image, again: patience},
-		{name: "back in discovery, being corrected", has: image, before: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-time.Minute)},
-			agent: agentIn(api.StateInstallingPendingUser, ""),
-			want:  notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-time.Minute)}, wantImage: image, again: patience - time.Minute},
-		{name: "corrected", has: image, before: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-time.Minute)},
-			agent: agentIn(api.StateInstallingInProgress, models.HostStageConfiguring), want: notes{boot: api.BootImageInstalled, correction: "1"}, wantImage: image},
-		{name: "back in discovery after a correction", has: image, before: notes{boot: api.BootImageInstalled, correction: "1"},
-			agent: agentIn(api.StateInstallingPendingUser, ""), want: notes{boot: api.BootImageInstalled, correction: "2"}, wantImage: image},
-		{name: "the correction was in vain", has: image, before: notes{boot: api.BootImageInstalled, correction: "1", askedAnnotation: at(-patience)},
-			agent: agentIn(api.StateInstallingPendingUser, ""),
-			want:  notes{boot: api.BootImageInstalled, correction: "2", askedAnnotation: at(-patience)}, wantImage: image},
-		{name: "for people", has: image, before: notes{boot: api.BootImageInstalled, correction: "2"}, agent: agentIn(api.StateInstallingPendingUser, ""),
-			want: notes{boot: api.BootImageInstalled, correction: "2"}, wantImage: image},
-		{name: "switched off by its owner", has: image, before: installed, agent: agentIn(api.StateInstallingPendingUser, ""),
-			change: func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = false }, want: installed, wantImage: image},
-	} {
+	for _, c := range slices.Concat(onTheWay, back) {
 		h := bareMetal(c.has, maps.Clone(c.before))
 		if c.change != nil {
 			c.change(h)

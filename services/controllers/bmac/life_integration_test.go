@@ -77,7 +77,11 @@ func TestIntegrationLife(t *testing.T) {
 		}
 		return true
 	})
-	// Another image for a host in the pool.
+	w.another(t)
+}
+
+// another image for a host in the pool; without the annotation its Agent is set free in the end.
+func (w *world) another(t *testing.T) {
 	infraEnv := &agentv1beta1.InfraEnv{}
 	w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
 	infraEnv.Spec.OSImageVersion = "2"
@@ -86,7 +90,6 @@ func TestIntegrationLife(t *testing.T) {
 		starts := w.bmc.Starts()
 		return strings.Contains(starts[len(starts)-1], "/2/x86_64/")
 	})
-	// Without the annotation the Agent is set free.
 	w.must(w.Delete(t.Context(), w.host))
 	w.gone()
 	if a := w.state(api.StateKnownUnbound); a.Labels[api.BMHLabel] != "" || w.bmc.Power() != "Off" {
@@ -159,23 +162,9 @@ func TestIntegrationRemove(t *testing.T) {
 	w.must(client.IgnoreNotFound(w.Update(t.Context(), machine)))
 }
 
-// TestIntegrationWithoutBMC is a host that people switch, and one that nobody declared.
+// TestIntegrationWithoutBMC is a host that people switch.
 func TestIntegrationWithoutBMC(t *testing.T) {
 	w := start(t)
-	infraEnv := &agentv1beta1.InfraEnv{}
-	policy := func(value string) {
-		w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
-		before := infraEnv.DeepCopy()
-		metav1.SetMetaDataAnnotation(&infraEnv.ObjectMeta, api.ApproveCIDRsAnnotation, value)
-		w.must(w.Patch(t.Context(), infraEnv, client.MergeFrom(before)))
-	}
-	policies := func(status corev1.ConditionStatus, words string) func() bool {
-		return func() bool {
-			w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
-			found := conditionsv1.FindStatusCondition(infraEnv.Status.Conditions, api.ApprovalPoliciesCondition)
-			return found != nil && found.Status == status && strings.Contains(found.Message, words) && infraEnv.Status.ISODownloadURL != ""
-		}
-	}
 	w.declare(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.BMC = metal3v1alpha1.BMCDetails{} })
 	w.eventually("instruction", func() bool {
 		return strings.HasPrefix(w.read().Annotations[api.InstructionAnnotation], "boot host w0 (MAC "+mac+") from http://192.0.2.1:8080/byapikey/")
@@ -205,8 +194,25 @@ func TestIntegrationWithoutBMC(t *testing.T) {
 	if h := w.read(); h.Status.ErrorCount != 0 || h.Status.Provisioning.State != metal3v1alpha1.StateUnmanaged {
 		t.Errorf("%+v", h.Status)
 	}
+}
 
-	// A host that nobody declared waits, until a policy of its InfraEnv approves it.
+// TestIntegrationPolicy is a host that nobody declared: it waits, until a policy of its InfraEnv approves it.
+func TestIntegrationPolicy(t *testing.T) {
+	w := start(t)
+	infraEnv := &agentv1beta1.InfraEnv{}
+	policy := func(value string) {
+		w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
+		before := infraEnv.DeepCopy()
+		metav1.SetMetaDataAnnotation(&infraEnv.ObjectMeta, api.ApproveCIDRsAnnotation, value)
+		w.must(w.Patch(t.Context(), infraEnv, client.MergeFrom(before)))
+	}
+	policies := func(status corev1.ConditionStatus, words string) func() bool {
+		return func() bool {
+			w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
+			found := conditionsv1.FindStatusCondition(infraEnv.Status.Conditions, api.ApprovalPoliciesCondition)
+			return found != nil && found.Status == status && strings.Contains(found.Message, words) && infraEnv.Status.ISODownloadURL != ""
+		}
+	}
 	stranger := &agentv1beta1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "c0ffee00-0000-4000-8000-000000000002", Labels: map[string]string{api.InfraEnvLabel: "default"}}}
 	w.must(w.Create(t.Context(), stranger))
 	policy("10.7.0.9/24")

@@ -282,6 +282,9 @@ func (w *world) eventually(what string, is func() bool) {
 	began := time.Now()
 	for !is() {
 		if time.Since(began) > 30*time.Second {
+			if w.host == nil {
+				w.Fatalf("%s: not within 30 s", what)
+			}
 			h := w.read()
 			w.Fatalf("%s: not within 30 s; host %s, %s %s, on %t, annotations %v, starts %v", what, h.Status.Provisioning.State,
 				h.Status.OperationalStatus, h.Status.ErrorMessage, h.Status.PoweredOn, h.Annotations, w.bmc.Starts())

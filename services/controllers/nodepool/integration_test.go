@@ -156,6 +156,7 @@ func (w *world) install(agent *agentv1beta1.Agent) {
 	})
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Spec: corev1.NodeSpec{ProviderID: api.ProviderIDPrefix + agent.Name}}
 	w.must(w.Create(w.Context(), node))
+	before := node.DeepCopy()
 	for _, kind := range []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure} {
 		status := corev1.ConditionFalse
 		if kind == corev1.NodeReady {
@@ -163,7 +164,8 @@ func (w *world) install(agent *agentv1beta1.Agent) {
 		}
 		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: kind, Status: status, Reason: "Test"})
 	}
-	w.must(w.Status().Update(w.Context(), node))
+	// Others write to a Node as soon as there is one, so it is patched, as a kubelet does.
+	w.must(w.Status().Patch(w.Context(), node, client.MergeFrom(before)))
 	w.state(agent, api.StateAddedToExistingCluster, models.HostStageDone)
 	w.eventually("the machine has its node", func() bool {
 		machines := w.machines()

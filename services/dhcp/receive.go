@@ -30,6 +30,7 @@ func (s *Server) receive(ctx context.Context, socket *net.UDPConn, boot bool) er
 		return fmt.Errorf("receive: %w", err)
 	}
 	defer end.Close()
+	defer stop.Close()
 	defer context.AfterFunc(ctx, func() { stop.Close() })()
 	raw, err := socket.SyscallConn()
 	if err != nil {
@@ -86,9 +87,9 @@ func await(most time.Duration, list ...unix.PollFd) error {
 	return nil
 }
 
-// drain reads what waits in the socket.
+// drain reads what waits in the socket, and of a flood that does not end only so much that answers are given in between.
 func (s *Server) drain(r *receiver, fd int, buf []byte) error {
-	for {
+	for range 4 * queueLimit {
 		n, from, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
 		switch {
 		case err == nil:
@@ -100,6 +101,7 @@ func (s *Server) drain(r *receiver, fd int, buf []byte) error {
 			return fmt.Errorf("receive: %w", err)
 		}
 	}
+	return nil
 }
 
 func (s *Server) take(r *receiver, b []byte, from unix.Sockaddr) {

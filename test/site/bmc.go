@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-io/slipway/services/bmc/scripted"
 )
@@ -125,7 +126,8 @@ func (b *BMC) start(machine *Machine, loopback netlink.Link, certificate *tls.Ce
 		Username: BMCUser, Password: b.password, Serial: "SITE-" + machine.Name, MACs: machine.MACs(), Machine: owned{machine}, Certificate: certificate, Log: log,
 	})
 	for _, address := range b.addresses {
-		if err := netlink.AddrAdd(loopback, &netlink.Addr{IPNet: netlink.NewIPNet(address.AsSlice())}); err != nil {
+		// Without IFA_F_NODAD an IPv6 address is tentative for a moment, on loopback too, and listening on it fails.
+		if err := netlink.AddrAdd(loopback, &netlink.Addr{IPNet: netlink.NewIPNet(address.AsSlice()), Flags: unix.IFA_F_NODAD}); err != nil {
 			return fmt.Errorf("add address %s: %w", address, err)
 		}
 		listener, err := net.Listen("tcp", netip.AddrPortFrom(address, 443).String())

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,7 +48,7 @@ func (f *upFlags) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkInterfaces(config), checkPorts(ctx, config)); err != nil {
+	if err := errors.Join(checkInterfaces(ctx, config), checkPorts(ctx, config)); err != nil {
 		return err
 	}
 	unlock, err := lockStateDir(f.stateDir)
@@ -76,50 +75,6 @@ func (f *upFlags) run(ctx context.Context) error {
 	err = group.Run(ctx)
 	log.Info("appliance stops, hosted control planes go on")
 	return err
-}
-
-// checkInterfaces finds what the configuration names on this machine before anything is started.
-func checkInterfaces(config *api.Config) error {
-	var faults []error
-	for _, name := range config.InterfaceNames() {
-		nic, err := net.InterfaceByName(name)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("interfaces.%s: no such interface on this machine: %s", name, interfaceNames()))
-			continue
-		}
-		addresses, err := nic.Addrs()
-		if err != nil {
-			faults = append(faults, fmt.Errorf("interfaces.%s: read addresses: %w", name, err))
-			continue
-		}
-		for _, want := range config.Interfaces[name].Addresses {
-			if !hasAddress(addresses, want.Addr()) {
-				faults = append(faults, fmt.Errorf("interfaces.%s: address %s is not on the interface, which has %v", name, want.Addr(), addresses))
-			}
-		}
-	}
-	return errors.Join(faults...)
-}
-
-func hasAddress(addresses []net.Addr, want netip.Addr) bool {
-	for _, address := range addresses {
-		if prefix, err := netip.ParsePrefix(address.String()); err == nil && prefix.Addr().WithZone("") == want {
-			return true
-		}
-	}
-	return false
-}
-
-func interfaceNames() string {
-	nics, err := net.Interfaces()
-	if err != nil {
-		return "reading the list: " + err.Error()
-	}
-	text := "there are"
-	for _, nic := range nics {
-		text += " " + nic.Name
-	}
-	return text
 }
 
 // checkPorts refuses a taken port before anything is written. The management API's own port may be held by its

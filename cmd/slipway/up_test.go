@@ -23,13 +23,13 @@ func siteConfig() *api.Config {
 }
 
 func TestCheckInterfaces(t *testing.T) {
-	if err := checkInterfaces(siteConfig()); err != nil {
+	if err := checkInterfaces(t.Context(), siteConfig()); err != nil {
 		t.Fatalf("loopback is refused: %v", err)
 	}
 	config := siteConfig()
 	config.Interfaces["nosuch0"] = api.Interface{}
 	config.Interfaces["lo"] = api.Interface{Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}}
-	err := checkInterfaces(config)
+	err := checkInterfaces(t.Context(), config)
 	for _, want := range []string{"interfaces.nosuch0: no such interface", "there are", "lo", "192.0.2.7 is not on the interface"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want it to contain %q", err, want)

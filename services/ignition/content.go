@@ -51,13 +51,18 @@ func (b *builder) content(in NodeInput) error {
 }
 
 // runtime is containerd: its sandbox image pinned by digest, its registries, the template of the pod network.
-func (b *builder) runtime(in NodeInput) {
+func (b *builder) runtime(in NodeInput) error {
+	login, err := b.login(in)
+	if err != nil {
+		return err
+	}
 	config := strings.ReplaceAll(embedded("containerd.toml"), "@PAUSE@", in.Components[componentPause].Ref)
 	b.file("/etc/containerd/config.toml", 0o600, []byte(config))
 	b.file("/etc/containerd/cni.conflist.template", 0o644, []byte(embedded("cni.conflist.template")))
 	b.file("/etc/containerd/certs.d/"+in.Registry+"/hosts.toml", 0o644, []byte(strings.ReplaceAll(embedded("hosts.toml"), "@REGISTRY@", in.Registry)))
 	mirrored := strings.NewReplacer("@REGISTRY@", in.Registry, "@VIEW@", in.MirrorView).Replace(embedded("hosts-mirrored.toml"))
-	b.file("/etc/containerd/certs.d/_default/hosts.toml", 0o644, []byte(mirrored))
+	b.file("/etc/containerd/certs.d/_default/hosts.toml", 0o600, []byte(mirrored+login))
 	b.directory("/etc/cni/net.d", 0o755)
 	b.unit("containerd.service", embedded("containerd.service"))
+	return nil
 }

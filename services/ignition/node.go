@@ -43,6 +43,8 @@ type NodeInput struct {
 	// other registries: nodes ask it for all of them by their original names, so a change of the sets changes nothing on a node.
 	Registry, MirrorView string
 	SiteCA               []byte
+	// PullSecret of the cluster, .dockerconfigjson: nodes log in to registries by it; empty or without entries where all may pull.
+	PullSecret []byte
 	// Components of the release: kubernetes, containerd and cni-plugins with their layers, pause.
 	Components map[string]ComponentContent
 	// NodeLabels that a kubelet may set on itself are set; the others come from the Machine.
@@ -83,7 +85,9 @@ func Node(in NodeInput) ([]byte, error) {
 		return nil, fmt.Errorf("node Ignition of cluster %s: %w", in.ClusterName, err)
 	}
 	b.system()
-	b.runtime(in)
+	if err := b.runtime(in); err != nil {
+		return nil, fmt.Errorf("node Ignition of cluster %s: %w", in.ClusterName, err)
+	}
 	b.podNetwork(in.ClusterCIDRs)
 	if err := b.kubelet(in, user.kubelet); err != nil {
 		return nil, fmt.Errorf("node Ignition of cluster %s: %w", in.ClusterName, err)

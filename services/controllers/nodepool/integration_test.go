@@ -136,6 +136,9 @@ func (w *world) fetchesIgnition(agent *agentv1beta1.Agent) {
 	if !bytes.Contains(payload, []byte("kubelet.service")) {
 		w.Error("the payload does not start a kubelet")
 	}
+	if !bytes.Contains(payload, []byte("/var/lib/kubelet/config.json")) {
+		w.Error("the nodes do not get the cluster's pull secret")
+	}
 	for name, try := range map[string]struct{ token, pool string }{
 		"another token": {"nonsense", "clusters/workers"}, "no token": {"", ""}, "another pool": {string(token), "clusters/other"},
 	} {

@@ -108,6 +108,11 @@ func (r *Reconciler) render(ctx context.Context, s *scope) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	pullSecret := &corev1.Secret{}
+	key.Name = s.plane.Spec.PullSecret.Name
+	if err := r.Client.Get(ctx, key, pullSecret); err != nil {
+		return nil, wrap(err, "read pull secret")
+	}
 	components := map[string]ignition.ComponentContent{}
 	for name, ref := range s.release.components {
 		repository, layers, err := r.Releases.Content(ctx, ref)
@@ -121,7 +126,7 @@ func (r *Reconciler) render(ctx context.Context, s *scope) ([]byte, error) {
 	in := ignition.NodeInput{
 		ClusterName: s.plane.Name, MirrorView: s.plane.Namespace, APIServerURL: apiURL(s.plane), APICA: ca,
 		BootstrapToken: string(bootstrap.Data[keyTokenID]) + "." + string(bootstrap.Data[keyTokenSecret]),
-		Registry:       r.Site.Registry, SiteCA: r.Site.CA, NTPSources: r.Site.NTPSources,
+		Registry:       r.Site.Registry, SiteCA: r.Site.CA, PullSecret: pullSecret.Data[corev1.DockerConfigJsonKey], NTPSources: r.Site.NTPSources,
 		Components: components, NodeLabels: nodeLabels(s.pool), Taints: taints(s.pool.Spec.Taints), UserConfigs: s.configs,
 	}
 	for _, network := range s.plane.Spec.Networking.ServiceNetwork {

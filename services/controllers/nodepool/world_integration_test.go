@@ -122,6 +122,9 @@ func start(t *testing.T) *world {
 	for _, name := range []string{"root-ca", "kubelet-client-ca"} {
 		w.must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: inPlane(name), Data: map[string][]byte{"ca.crt": w.pools.Site.CA}}))
 	}
+	login := &corev1.Secret{ObjectMeta: inPlane("pull-secret"), Type: corev1.SecretTypeDockerConfigJson}
+	login.Data = map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"registry.site.example:5000":{"auth":"bm9kZTpwdWxs"}}}`)}
+	w.must(w.Create(t.Context(), login))
 	kubeconfig := environment.KubeConfig
 	w.must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: inPlane("localhost-kubeconfig"), Data: map[string][]byte{"kubeconfig": kubeconfig}}))
 	own := &corev1.Secret{ObjectMeta: inPlane("demo-kubeconfig"), Type: clusterv1.ClusterSecretType, Data: map[string][]byte{"value": kubeconfig}}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
-	"golang.org/x/crypto/bcrypt"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,14 +34,14 @@ type Family struct {
 const workload = sourceHost + "/team/hello:v1"
 
 // Run is the whole way: from the source registry by `slipway mirror` to a disk, from the disk into the registry of an appliance that has no release at all,
-// and then a hosted cluster of that release whose node pulls the workload by its original name.
+// and then a hosted cluster of that release whose node pulls the workload by its original name. Without a login nobody pulls but releases.
 func Run(t *testing.T, family Family) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	config := site.Under()
 	layout := config.Release
 	config.Release, config.Segments, config.Machines = "", []site.Segment{family.Segment}, []*site.Machine{family.Machine}
-	config.Settings = map[string]any{"registry": map[string]any{"htpasswd": htpasswd(t, config.Dir)}}
+	config.Settings = map[string]any{"registry": map[string]any{"htpasswd": htpasswd(t, config.Dir), "anonymousPull": false}}
 	opened, err := site.Open(config)
 	must(t, err)
 	r := &site.Rehearsal{Site: opened, Report: site.NewReport(os.Stdout)}
@@ -70,10 +69,12 @@ mirror:
 	r.Management, err = r.Site.Management(ctx)
 	must(t, err)
 	applySets(t, ctx, r, disk)
+	checkNobodyPulls(t, ctx, r)
+	pullSecret := nameNodes(t, ctx, r)
 
 	must(t, r.PowerOn())
 	must(t, r.Discover(ctx))
-	createCluster(t, ctx, r, s.release)
+	createCluster(t, ctx, r, s.release, pullSecret)
 	checkMirroredName(t, ctx, r)
 	must(t, r.Join(ctx, 1))
 	checkGap(t, ctx)
@@ -81,15 +82,6 @@ mirror:
 	must(t, err)
 	r.Report.Say(family.Machine.Name, "pod of %s: %s, exec: %s", workload, logged, executed)
 	must(t, family.Machine.PowerOff())
-}
-
-// htpasswd is the user who brings the first release, before there is an API to name users in.
-func htpasswd(t *testing.T, dir string) string {
-	hash, err := bcrypt.GenerateFromPassword([]byte("carried"), bcrypt.MinCost)
-	must(t, err)
-	path := filepath.Join(dir, "htpasswd")
-	must(t, os.WriteFile(path, append([]byte("carrier:"), hash...), 0o600))
-	return path
 }
 
 // registryOf the appliance, by address: its DNS answers when it is up.
@@ -130,8 +122,9 @@ func applySets(t *testing.T, ctx context.Context, r *site.Rehearsal, disk string
 		"-f", filepath.Join(resources, "idms-oc-mirror.yaml"), "-f", filepath.Join(resources, "itms-oc-mirror.yaml"))))
 }
 
-func createCluster(t *testing.T, ctx context.Context, r *site.Rehearsal, release string) {
-	must(t, r.Verb(ctx, "create", "cluster", "agent", "--name", site.ClusterName, "--namespace", site.ClusterNamespace, "--node-pool-replicas", "1", "--release-image", release))
+func createCluster(t *testing.T, ctx context.Context, r *site.Rehearsal, release, pullSecret string) {
+	must(t, r.Verb(ctx, "create", "cluster", "agent", "--name", site.ClusterName, "--namespace", site.ClusterNamespace, "--node-pool-replicas", "1",
+		"--release-image", release, "--pull-secret", pullSecret))
 	key := client.ObjectKey{Namespace: site.ClusterNamespace, Name: site.ClusterName}
 	must(t, r.ClusterAvailable(ctx, r.Management, r.Report, key, 5*time.Minute))
 	var err error

@@ -5,6 +5,7 @@ package mirrorset
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	configv1 "github.com/openshift/api/config/v1"
 	operatorv1alpha1 "github.com/openshift/api/operator/v1alpha1"
@@ -63,6 +64,6 @@ func (r *Reconciler) judge(ctx context.Context, set client.Object) {
 	if err := r.Sets.CheckSet(set); err != nil {
 		log.FromContext(ctx).Info("entries of a mirror set are not honoured", "set", set.GetName(), "err", err.Error())
 		text := err.Error()
-		r.events.Eventf(set, nil, corev1.EventTypeWarning, ReasonInvalid, "Check", "%s", text[:min(len(text), maxNote)])
+		r.events.Eventf(set, nil, corev1.EventTypeWarning, ReasonInvalid, "Check", "%s", strings.ToValidUTF8(text[:min(len(text), maxNote)], ""))
 	}
 }

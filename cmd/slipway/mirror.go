@@ -141,7 +141,7 @@ func (f *mirrorFlags) mirror(cmd *cobra.Command) (*mirror, error) {
 	m := &mirror{mirrorFlags: *f, out: cmd.OutOrStdout(), perSecond: perSecond,
 		log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))}
 	common := remote.Config{Concurrency: f.parallelImages * f.parallelLayers, Attempts: f.retries + 1, Log: m.log}
-	paths := remote.AuthPaths(os.Getenv)
+	paths := remote.AuthPaths(os.Getenv, os.Getuid())
 	if f.authFile != "" {
 		if _, err := os.Stat(f.authFile); err != nil {
 			return nil, fmt.Errorf("--authfile: %w", err)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -39,14 +40,17 @@ type authEntry struct {
 	IdentityToken string `json:"identitytoken"`
 }
 
-// AuthPaths lists where podman and docker keep their credentials. getenv is os.Getenv.
-func AuthPaths(getenv func(string) string) []string {
+// AuthPaths lists where podman and docker keep the credentials of a user. getenv is os.Getenv.
+func AuthPaths(getenv func(string) string, uid int) []string {
 	var paths []string
 	if file := getenv("REGISTRY_AUTH_FILE"); file != "" {
 		paths = append(paths, file)
 	}
 	if dir := getenv("XDG_RUNTIME_DIR"); dir != "" {
 		paths = append(paths, filepath.Join(dir, "containers", "auth.json"))
+	} else {
+		// Root's podman login writes here, where no session has made a directory for it.
+		paths = append(paths, filepath.Join("/run/containers", strconv.Itoa(uid), "auth.json"))
 	}
 	home := getenv("HOME")
 	if dir := getenv("XDG_CONFIG_HOME"); dir != "" {

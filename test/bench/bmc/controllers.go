@@ -124,6 +124,11 @@ func prepare(ctx context.Context, kube client.Client, at endpoint) error {
 			return fmt.Errorf("create namespace %s: %w", name, err)
 		}
 	}
+	return trust(ctx, kube, at)
+}
+
+// trust the BMCs' CA, as a site does.
+func trust(ctx context.Context, kube client.Client, at endpoint) error {
 	der, err := base64.StdEncoding.DecodeString(at.Certificate)
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)

@@ -1,7 +1,8 @@
 // Command bmc measures the inspection of many BMCs through the pool of sessions, and what a power poll of all of them costs
 // afterwards, beside gofish as it comes. The BMCs are scripted, of all vendors' profiles, in a process of their own, each with
 // an address of loopback, slow, and some answers are faults. With the binaries of a release, the same BMCs are then declared as
-// BareMetalHosts to the controllers and a management API of that release.
+// BareMetalHosts to the controllers and a management API of that release. With the slipway binary it is a whole appliance instead that
+// they are declared to, and every process of it is told apart.
 package main
 
 import (
@@ -12,11 +13,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/slipway-io/slipway/test/site"
 )
 
 // published is the mark to beat: hosts a minute with 100 workers, BMO PR #3489.
@@ -49,6 +50,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.Float64Var(&l.faults, "faults", 0.02, "share of answers that are 503, and of BMCs that are down for the first 20 s")
 	flags.DurationVar(&l.steady, "steady", 2*time.Minute, "how long to poll power afterwards, each BMC once a minute")
 	binaries := flags.String("binaries", "", "directory with etcd and kube-apiserver of our release, for the part with the controllers")
+	appliance := site.Config{}
+	flags.StringVar(&appliance.Slipway, "slipway", "", "the binary, for the part with a whole appliance alone, in namespaces of its own; slipway-agent lies beside it")
+	flags.StringVar(&appliance.Release, "release", "", "directory of the release's OCI layout, for the part with a whole appliance")
+	flags.StringVar(&appliance.OS, "os", "", "directory of the machine OS, for the part with a whole appliance")
 	only := flags.Bool("controllers", false, "nothing but the part with the controllers")
 	kubeconfig := flags.String("kubeconfig", "", "of the management API, for a child process")
 	side := flags.String("side", "", "what a child process does: serve, slipway, gofish or controllers")
@@ -66,6 +71,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return measure(ctx, l, *side, *address, out)
 	case "controllers":
 		return control(ctx, l, *kubeconfig, out)
+	}
+	if appliance.Slipway != "" {
+		return inspectByAppliance(ctx, l, appliance, args, out)
 	}
 	if !*only {
 		if err := compare(ctx, l, args, out); err != nil {
@@ -151,13 +159,7 @@ func resident(field string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read memory: %w", err)
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, found := strings.CutPrefix(line, field+":"); found {
-			kib, err := strconv.Atoi(strings.Fields(rest)[0])
-			return kib / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("no %s in /proc/self/status", field)
+	return memory(status, field)
 }
 
 // cpu seconds of this process.

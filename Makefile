@@ -85,6 +85,7 @@ bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP a
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(USE) "$$release" "$$os" && \
 	go run ./test/release -layout "$$release" -to "$$dir" && \
 	go run ./test/bench/dhcp && go run ./test/bench/tftp && go run ./test/bench/http && go run ./test/bench/image && go run ./test/bench/bmc -binaries "$$dir" && \
+	go run ./test/bench/bmc -slipway bin/slipway -release "$$release" -os "$$os" && \
 	go run ./test/bench/controlplane -release "$$dir/images" -slipway $(CURDIR)/bin/slipway | tee "$$dir/report" && \
 	go run ./test/bench/hostedcluster -bin bin -release "$$release" -os "$$os" -bare "$$(awk '/^bare etcd/ {print $$7 "s"}' "$$dir/report")" && \
 	bin/rehearse -once -bin bin -release "$$release" -os "$$os"

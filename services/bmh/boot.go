@@ -96,6 +96,32 @@ func prefer(ways []Way, scheme bmc.Scheme) {
 	}
 }
 
+// Start is what a machine that is off is started with.
+type Start string
+
+// The starts.
+const (
+	// StartImage: the image of the spec, by its way.
+	StartImage Start = "image"
+	// StartDisk: whatever its firmware finds.
+	StartDisk Start = "disk"
+	// StartLater: its image is still to come, and there is nothing else that it is to run.
+	StartLater Start = "later"
+)
+
+// StartWith decides what a machine is started with whose power is to go on.
+func StartWith(host *metal3v1alpha1.BareMetalHost) Start {
+	switch state := host.Status.Provisioning.State; {
+	case Installed(host):
+		return StartDisk
+	case state == provisioned && host.Spec.Image.IsLiveISO():
+		return StartImage
+	case state == available && host.Labels[api.InfraEnvLabel] != "":
+		return StartLater
+	}
+	return StartDisk
+}
+
 func why(not []string, so string) string { return strings.Join(append(slices.Clone(not), so), "; ") }
 
 // httpURL is the loader, which then finds the InfraEnv; other images are fetched as they are.

@@ -268,3 +268,31 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%s, %s", a, b)
 	}
 }
+
+func TestStartWith(t *testing.T) {
+	live := "live-iso"
+	image := &metal3v1alpha1.Image{URL: "http://h/a.iso", DiskFormat: &live}
+	ours, installed := map[string]string{api.InfraEnvLabel: "default"}, map[string]string{api.BootImageAnnotation: api.BootImageInstalled}
+	for _, row := range []struct {
+		name                string
+		state               State
+		labels, annotations map[string]string
+		image               *metal3v1alpha1.Image
+		want                Start
+	}{
+		{"image still to come", available, ours, nil, nil, StartLater},
+		{"no image will come", available, nil, nil, nil, StartDisk},
+		{"image", provisioned, ours, nil, image, StartImage},
+		{"image of another", provisioned, nil, nil, image, StartImage},
+		{"installed", provisioned, ours, installed, image, StartDisk},
+		{"installed, image taken back", available, ours, installed, nil, StartDisk},
+		{"external", external, ours, nil, nil, StartDisk},
+	} {
+		h := host(func(h *metal3v1alpha1.BareMetalHost) {
+			h.Labels, h.Annotations, h.Spec.Image, h.Status.Provisioning.State = row.labels, row.annotations, row.image, row.state
+		})
+		if got := StartWith(h); got != row.want {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+}

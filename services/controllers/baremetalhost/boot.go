@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
@@ -17,11 +19,43 @@ import (
 
 // boot the image of the spec, whatever the machine does now.
 func (v *visit) boot(ctx context.Context, c *redfish.Client) error {
-	if err := v.startImage(ctx, c); err != nil {
+	begun, err := v.begun(ctx, c)
+	if err != nil {
 		return err
+	}
+	if !begun {
+		if err := v.startImage(ctx, c); err != nil {
+			return err
+		}
 	}
 	v.host.Status.Provisioning.Image = *v.host.Spec.Image.DeepCopy()
 	return nil
+}
+
+// begun whether the machine was started with this image already and only the status does not say so: the appliance ended between
+// the two. The method is written when the machine is off and armed, and goes when the image does.
+func (v *visit) begun(ctx context.Context, c *redfish.Client) (bool, error) {
+	method, _, _ := strings.Cut(v.host.Annotations[api.BootMethodAnnotation], ":")
+	if method == "" {
+		return false, nil
+	}
+	power, err := c.Power(ctx)
+	if err != nil || power != bmc.On {
+		return false, err
+	}
+	// By the network an InfraEnv's image is whichever it is at that time; the URL of any other may have changed since.
+	same := v.host.Labels[api.InfraEnvLabel] != ""
+	if method == bmh.VirtualMedia {
+		media, err := c.Media(ctx)
+		if err != nil {
+			return false, err
+		}
+		same = slices.Contains(media, v.host.Spec.Image.URL)
+	}
+	if same {
+		v.powered(true)
+	}
+	return same, nil
 }
 
 // startImage by the first way that the BMC turns out to be able to.

@@ -112,7 +112,10 @@ func unanswered() []fault {
 		{"power stuck", 1, false, func(m *machine) {
 			m.state(metal3v1alpha1.StateAvailable)
 			m.Fault(func(f *scripted.Faults) { f.StuckTask = true })
-			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = true })
+			m.edit(func(h *metal3v1alpha1.BareMetalHost) {
+				delete(h.Labels, api.InfraEnvLabel) // with it the machine would wait for its image
+				h.Spec.Online = true
+			})
 			m.fails(bmc.Stuck, metal3v1alpha1.PowerManagementError)
 			m.Fault(func(f *scripted.Faults) { f.StuckTask = false })
 			m.well()

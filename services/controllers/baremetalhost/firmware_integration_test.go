@@ -22,7 +22,10 @@ func TestIntegrationFirmwareSettings(t *testing.T) {
 		name := strings.ReplaceAll(strings.ToLower(profile.Name), " ", "-")
 		t.Run(name, func(t *testing.T) {
 			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
-			m := inner.declare("bios-"+name, profile, scripted.Options{Seed: uint64(500 + i)}, func(m *machine) { m.host.Spec.Online = true })
+			m := inner.declare("bios-"+name, profile, scripted.Options{Seed: uint64(500 + i)}, func(m *machine) {
+				// With the label the machine would wait for its image.
+				m.host.Labels, m.host.Spec.Online = nil, true
+			})
 			m.settle()
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/slipway-io/slipway/services/api"
@@ -71,10 +70,14 @@ func (v *visit) follow(ctx context.Context, c *redfish.Client, next bmh.PowerSte
 	return nil
 }
 
-// start a machine that is off: from its image, or from what is on its disk.
+// start a machine that is off.
 func (v *visit) start(ctx context.Context, c *redfish.Client) error {
-	if v.host.Status.Provisioning.State == metal3v1alpha1.StateProvisioned && v.host.Spec.Image.IsLiveISO() && !bmh.Installed(v.host) {
+	switch bmh.StartWith(v.host) {
+	case bmh.StartImage:
 		return v.startImage(ctx, c)
+	case bmh.StartLater:
+		// bmac's image wakes it.
+		return nil
 	}
 	return v.turnOn(ctx, c)
 }

@@ -46,8 +46,15 @@ func (m *machine) live(t *testing.T) {
 	if found == nil || len(found.NIC) == 0 || len(found.Storage) != 2 || found.RAMMebibytes != 65536 || m.host.Status.HardwareDetails == nil || data.Annotations[api.AssetTagAnnotation] == "" {
 		t.Fatalf("hardware %+v", data)
 	}
+	// To be on, and its image is still to come: its disk is not what it is to run.
+	m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Online = true })
+	polled := m.Counts().Requests + 2
+	m.eventually("polls", func() bool { return m.Counts().Requests > polled })
+	if m.Power() != "Off" || len(m.Starts()) > 0 {
+		t.Errorf("power %s before the image, started from %v", m.Power(), m.Starts())
+	}
 	// Into the discovery image.
-	m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Image, h.Spec.Online = liveISO(image), true })
+	m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.Image = liveISO(image) })
 	m.state(metal3v1alpha1.StateProvisioned)
 	m.read()
 	if got := strings.Join(m.Starts(), ", "); got != "Cd "+image || !m.host.Status.PoweredOn || !strings.HasPrefix(m.host.Annotations[api.BootMethodAnnotation], "virtual-media: ") {

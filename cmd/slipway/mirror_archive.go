@@ -154,7 +154,22 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 		return errors.Join(reader.Unstash(func(digest string) bool { return blobs[digest] }), m.carryBack(dir, w.Path(archive.StateName), state))
 	}
 	return m.move(ctx, w, reader.Plan, w.PlanPath("archive", target), after, sync.Config{Plan: reader.Plan, Source: reader,
-		Target: m.target, Host: host, Namespace: namespace, Strict: true, Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
+		Target: m.target, Host: host, Namespace: namespace, Verify: m.verify(reader), Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
+}
+
+// verify reads what will be used of an archive, before anything of it is.
+func (m *mirror) verify(reader *archive.Reader) func(context.Context, []string) error {
+	return func(ctx context.Context, digests []string) error {
+		bytes := reader.Bytes(digests)
+		if bytes == 0 {
+			return nil
+		}
+		fmt.Fprintf(m.out, "checking %s of the archive before any of it is used\n", size(bytes))
+		progress := &sync.Progress{}
+		progress.Expect(0, bytes)
+		defer m.follow(ctx, progress, time.Now())()
+		return reader.Verify(ctx, digests, progress.Moved)
+	}
 }
 
 // carryBack writes what the target has now into the archive's directory, for the next increment.

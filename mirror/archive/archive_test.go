@@ -132,8 +132,9 @@ func TestSegmentsAreExactAndCheckable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.Verify(t.Context()); err != nil {
-		t.Error(err)
+	var read int64
+	if err := r.Verify(t.Context(), slices.Sorted(maps.Keys(m.blobs)), func(bytes int64) { read += bytes }); err != nil || read != written.Bytes {
+		t.Errorf("verify: %v, read %d of %d", err, read, written.Bytes)
 	}
 	check(t, r, m)
 	m.sent = 0

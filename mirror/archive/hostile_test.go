@@ -102,8 +102,10 @@ func TestDamagedSegmentIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.Verify(t.Context()); !errors.Is(err, ErrInvalid) {
-		t.Errorf("verify: %v", err)
+	for digest := range p.Blobs { // whichever is wanted, what lies beside it in the segment is read as well
+		if err := r.Verify(t.Context(), []string{digest}, nil); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), filepath.Base(segments[0])) {
+			t.Errorf("verify: %v", err)
+		}
 	}
 	wrong := 0
 	for digest, blob := range p.Blobs {
@@ -118,6 +120,61 @@ func TestDamagedSegmentIsNoticed(t *testing.T) {
 	}
 	if wrong != 1 {
 		t.Errorf("%d blobs are noticed as wrong, want 1", wrong)
+	}
+}
+
+// TestDamagedPieceIsTakenAwayAgain: what was put aside from a damaged segment does not stand in the way of a good copy of it.
+func TestDamagedPieceIsTakenAwayAgain(t *testing.T) {
+	p, m := planned(t, 1, 1000)
+	dir, usb, stash := t.TempDir(), t.TempDir(), t.TempDir()
+	write(t, WriteConfig{Dir: dir, Plan: p, Source: m, Segment: 1500})
+	segments, err := filepath.Glob(filepath.Join(dir, "*.segment"))
+	if err != nil || len(segments) != 2 {
+		t.Fatal(segments, err)
+	}
+	for _, name := range []string{IndexName, PlanName} {
+		move(t, filepath.Join(dir, name), filepath.Join(usb, name))
+	}
+	take := func(segment string, harm bool) error {
+		carried := filepath.Join(usb, filepath.Base(segment))
+		move(t, segment, carried)
+		defer os.Remove(carried)
+		if harm {
+			raw, err := os.ReadFile(carried)
+			if err != nil {
+				return err
+			}
+			for at := range raw {
+				raw[at] ^= 1
+			}
+			if err := os.WriteFile(carried, raw, 0o600); err != nil {
+				return err
+			}
+		}
+		r, err := Open(usb, stash)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if err := r.Stash(t.Context()); err != nil {
+			return err
+		}
+		var whole []string
+		for digest := range m.blobs {
+			if pieces := r.index.Blobs[digest]; len(pieces) > 1 && r.Has(digest) {
+				whole = append(whole, digest)
+			}
+		}
+		return r.Verify(t.Context(), whole, nil)
+	}
+	for _, step := range []struct {
+		segment int
+		harm    bool
+		fine    bool
+	}{{0, true, true}, {1, false, false}, {0, false, true}, {1, false, true}} {
+		if err := take(segments[step.segment], step.harm); (err == nil) != step.fine {
+			t.Errorf("%+v: %v", step, err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -56,6 +55,9 @@ func (r *Reader) load() error {
 		return err
 	}
 	if r.index, err = decodeIndex(raw); err != nil {
+		return err
+	}
+	if err := r.checkSum(raw); err != nil {
 		return err
 	}
 	if raw, err = readFile(r.root, PlanName, maxIndex); err != nil {
@@ -171,12 +173,8 @@ func (r *Reader) Unstash(arrived func(digest string) bool) error {
 		if len(pieces) < 2 || !arrived(digest) {
 			continue
 		}
-		start := int64(0)
-		for _, p := range pieces {
-			if err := os.Remove(r.stashPath(digest, start)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("remove piece of blob %s: %w", digest, err)
-			}
-			start += p.Length
+		if err := r.forget(digest); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -251,29 +249,4 @@ func (b *blobReader) Close() error {
 		errs = append(errs, file.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Verify reads the segments that are here and compares their content with their names, as sha256sum -c does.
-func (r *Reader) Verify(ctx context.Context) error {
-	for n, s := range r.index.Segments {
-		if !r.here[n] {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		file, err := r.root.Open(s.Name)
-		if err != nil {
-			return fmt.Errorf("verify segment: %w", err)
-		}
-		hash := remote.NewHash("sha256:")
-		_, err = io.CopyBuffer(hash, file, make([]byte, 1<<20))
-		if err := errors.Join(err, file.Close()); err != nil {
-			return fmt.Errorf("verify segment: %w", err)
-		}
-		if got := "sha256-" + hex.EncodeToString(hash.Sum(nil)) + ".segment"; got != s.Name {
-			return fmt.Errorf("%w: segment %s is damaged; copy it again", ErrInvalid, s.Name)
-		}
-	}
-	return nil
 }

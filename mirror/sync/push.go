@@ -16,12 +16,6 @@ import (
 
 // finish pushes an image's manifests, its own with the tag last.
 func (r *run) finish(ctx context.Context, j *job) {
-	if r.Strict {
-		r.mu.Lock()
-		r.deferred = append(r.deferred, j)
-		r.mu.Unlock()
-		return
-	}
 	err := r.push(ctx, j)
 	if err != nil && ctx.Err() != nil {
 		return // interrupted, not failed

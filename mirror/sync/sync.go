@@ -33,9 +33,9 @@ type Config struct {
 	State           *State
 	// Workers move blobs side by side; 0 means 8.
 	Workers int
-	// Strict moves all blobs before the first manifest, and no manifest where content is not what its digest promises:
-	// an archive that was tampered with changes nothing at the target.
-	Strict   bool
+	// Verify is asked once, before the first byte moves, whether the blobs that will be read from the source are what their digests promise:
+	// an archive that was tampered with changes nothing at the target. Where it says no, nothing moves. nil asks nobody.
+	Verify   func(ctx context.Context, digests []string) error
 	Log      *slog.Logger
 	Progress *Progress
 }
@@ -53,8 +53,6 @@ type run struct {
 	byOrigin  map[string][]*job
 	waiting   map[need][]*job // jobs that wait for a blob in a repository
 	confirmed map[need]bool   // blobs that the target vouched for in this run
-	deferred  []*job          // with Strict: ready, but not pushed yet
-	refused   error           // with Strict: why nothing is pushed
 }
 
 // need is a blob in a repository of the target.
@@ -128,6 +126,12 @@ func Prepare(ctx context.Context, c Config) (*Work, error) {
 
 // Do moves what the target lacks. What fails is in the result; where ctx ends, what was not moved is waiting.
 func (w *Work) Do(ctx context.Context) *Result {
+	if err := w.verify(ctx); err != nil {
+		if ctx.Err() == nil {
+			w.run.refuse(ctx, err)
+		}
+		return w.run.result()
+	}
 	w.run.work(ctx, w.tasks)
 	if ctx.Err() == nil {
 		if err := w.run.fallbacks(ctx); err != nil {
@@ -135,6 +139,27 @@ func (w *Work) Do(ctx context.Context) *Result {
 		}
 	}
 	return w.run.result()
+}
+
+// verify has the content checked that the tasks will read.
+func (w *Work) verify(ctx context.Context) error {
+	if w.run.Verify == nil {
+		return nil
+	}
+	var digests []string
+	for _, t := range w.tasks {
+		if w.run.Source.Has(t.digest) {
+			digests = append(digests, t.digest)
+		}
+	}
+	return w.run.Verify(ctx, digests)
+}
+
+// refuse fails every image that is not at the target yet.
+func (r *run) refuse(ctx context.Context, reason error) {
+	for _, j := range r.jobs {
+		r.end(ctx, j, fmt.Errorf("nothing of it is used: %w", reason))
+	}
 }
 
 func (r *run) path(repository string) string {
@@ -217,41 +242,6 @@ func (r *run) work(ctx context.Context, tasks []*task) {
 		steps = append(steps, func() { r.move(ctx, t) })
 	}
 	r.all(ctx, steps)
-	if r.Strict && ctx.Err() == nil {
-		r.Strict = false
-		steps = nil
-		for _, j := range r.deferred {
-			steps = append(steps, func() {
-				if r.refused != nil {
-					r.end(ctx, j, r.refused)
-				} else {
-					r.finish(ctx, j)
-				}
-			})
-		}
-		r.all(ctx, steps)
-	}
-}
-
-// all takes the steps, several at a time.
-func (r *run) all(ctx context.Context, steps []func()) {
-	queue := make(chan func(), len(steps))
-	for _, step := range steps {
-		queue <- step
-	}
-	close(queue)
-	var group sync.WaitGroup
-	for range r.Workers {
-		group.Go(func() {
-			for do := range queue {
-				if ctx.Err() != nil {
-					return
-				}
-				do()
-			}
-		})
-	}
-	group.Wait()
 }
 
 // move brings one blob to all repositories that need it.
@@ -375,9 +365,6 @@ func (r *run) end(ctx context.Context, j *job, err error) {
 	case errors.Is(err, errWaiting):
 		j.status = Waiting
 	default:
-		if r.Strict && errors.Is(err, remote.ErrDigest) && r.refused == nil {
-			r.refused = fmt.Errorf("nothing of the archive is used: %w", err)
-		}
 		j.status, j.err = Failed, err
 		r.Progress.failed.Add(1)
 		r.Log.Warn("image failed", "image", j.image.Origin, "err", err)

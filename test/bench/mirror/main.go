@@ -118,7 +118,7 @@ func measure(ctx context.Context, o options) (err error) {
 	fmt.Printf("set: %d repositories, U = %d unique bytes in %d blobs, sum over repositories %.2f U; one image changed: D = %d bytes; loopback at %d Mbit/s; target %s\n",
 		len(set.names), set.unique, set.blobs, float64(set.sum)/float64(set.unique), set.delta, o.rate, o.store)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "peer\tphase\trc\twall\tCPU\tlo bytes\tof the ideal\tsource requests\ttarget requests")
+	fmt.Fprintln(table, "peer\tphase\trc\twall\tCPU\tlo bytes\tof the ideal\tresent\tsource requests\ttarget requests")
 	all := map[string]map[string]sample{}
 	for _, name := range strings.Split(o.names, ",") {
 		all[name], err = phases(ctx, o, set, source, name, table)
@@ -168,7 +168,7 @@ func phases(ctx context.Context, o options, set *imageSet, source *registry, nam
 			s.ratio = float64(s.bytes) / float64(ideal)
 			ratio = fmt.Sprintf("%.3fx", s.ratio)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%.2fs\t%.2fs\t%.1f MB\t%s\t%s\t%s\n", name, phase, s.code, s.wall.Seconds(), s.cpu.Seconds(), float64(s.bytes)/1e6, ratio, s.source, s.target)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%.2fs\t%.2fs\t%.1f MB\t%s\t%d\t%s\t%s\n", name, phase, s.code, s.wall.Seconds(), s.cpu.Seconds(), float64(s.bytes)/1e6, ratio, s.resent, s.source, s.target)
 		samples[phase] = s
 	}
 	return samples, nil

@@ -23,7 +23,7 @@ type peer struct {
 type sample struct {
 	code           int
 	wall, cpu      time.Duration
-	bytes          int64
+	bytes, resent  int64 // over the loopback; TCP segments sent again
 	ratio          float64
 	source, target requests
 	output         string
@@ -77,6 +77,10 @@ func (p *peer) run(ctx context.Context, source, target string) (sample, error) {
 	if err != nil {
 		return s, err
 	}
+	sentAgain, err := resent()
+	if err != nil {
+		return s, err
+	}
 	start := time.Now()
 	for _, command := range p.commands(source, target) {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -96,6 +100,10 @@ func (p *peer) run(ctx context.Context, source, target string) (sample, error) {
 	s.wall = time.Since(start)
 	after, err := loopbackBytes()
 	s.bytes = after - before
+	if err == nil {
+		s.resent, err = resent()
+		s.resent -= sentAgain
+	}
 	if s.code != 0 {
 		fmt.Fprintf(os.Stderr, "%s ended with %d:\n%s\n", p.name, s.code, s.output)
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -127,6 +128,27 @@ func loopbackBytes() (int64, error) {
 		}
 	}
 	return 0, errors.New("no loopback")
+}
+
+// resent counts the TCP segments that were sent again so far in this network namespace.
+func resent() (int64, error) {
+	raw, err := os.ReadFile("/proc/self/net/snmp")
+	if err != nil {
+		return 0, err
+	}
+	var names []string
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = fields
+		} else if at := slices.Index(names, "RetransSegs"); at >= 0 && at < len(fields) {
+			return strconv.ParseInt(fields[at], 10, 64)
+		}
+	}
+	return 0, errors.New("no count of segments sent again")
 }
 
 // pause between two looks.

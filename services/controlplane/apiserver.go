@@ -43,14 +43,15 @@ func apiServer(spec Spec) Component {
 	}
 }
 
-// managementAPIServer has no kubelets to talk to.
+// managementAPIServer has no kubelets to talk to; it encrypts Secrets: those of BMCs are among them.
 func managementAPIServer(spec Spec) Component {
 	c := apiServer(spec)
+	encryption, mount := apiServerEncryption()
 	c.Command = slices.Concat(
 		[]string{"$(IMAGE)/usr/bin/kube-apiserver"},
-		apiServerServing(spec), apiServerAuth(spec), apiServerEtcd(),
+		apiServerServing(spec), apiServerAuth(spec), apiServerEtcd(), encryption,
 	)
-	c.Mounts = apiServerMounts()
+	c.Mounts = append(apiServerMounts(), mount)
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-io/slipway/services/controlplane/pki"
@@ -77,6 +78,7 @@ func TestDescriptionsAreWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		secrets[EncryptionSecret] = &corev1.Secret{Data: map[string][]byte{EncryptionFile: []byte("x")}} // the management plane's own
 		ports := map[string]int{}
 		known := map[string]bool{}
 		for _, c := range components {

@@ -50,6 +50,7 @@ var homes = map[string][]string{
 	"github.com/ProtonMail/go-crypto":        {"mirror/signature"},
 	"github.com/coreos/ignition/v2":          {"services/ignition"},
 	"helm.sh/helm/v3":                        {"mirror/helm"},
+	"go.etcd.io/etcd":                        {"services/controlplane/management"},
 	"sigs.k8s.io/cluster-api/controllers":    {"services/controllers"},
 	"sigs.k8s.io/controller-runtime":         {"services/controllers", "services/api", "services/agentapi", "cmd/slipway", "test/", "assets/crds"},
 	"github.com/stmcginnis/gofish":           {"services/bmc/redfish", "test/bench/bmc"}, // and its own peer

@@ -3,6 +3,7 @@ package management
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 type Driver interface {
 	Apply(ctx context.Context, cp controlplane.ControlPlane) error
 	Wait(ctx context.Context, name string, progress func(controlplane.Status)) error
+	Port(controlPlane, port string) (int, error)
 }
 
 // Config is what a Plane needs.
@@ -45,6 +47,8 @@ type Plane struct {
 	mu      sync.Mutex
 	secrets map[string]*corev1.Secret
 	next    time.Time
+	// encryption of the Secrets in etcd.
+	encryption encryption
 }
 
 // New returns a plane; it does nothing yet.
@@ -63,13 +67,52 @@ func (p *Plane) Start(ctx context.Context) error {
 	if err := p.apply(ctx); err != nil {
 		return fmt.Errorf("management control plane: %w", err)
 	}
+	if err := p.wait(ctx, begin); err != nil {
+		return err
+	}
+	return p.encryptAll(ctx, begin)
+}
+
+// encryptAll Secrets that an older version left in clear. Should it not end, the API serves all the same and the next start goes on.
+func (p *Plane) encryptAll(ctx context.Context, begin time.Time) error {
+	if !p.encryption.clear {
+		return nil
+	}
+	if err := p.migrate(ctx, p.encryption); err != nil {
+		p.cfg.Log.Error("Secrets of an older version are not all encrypted: the next start goes on", "err", err)
+		return nil
+	}
+	p.encryption.clear = false
+	if err := p.keepEncryption(); err != nil {
+		return err
+	}
+	if err := p.apply(ctx); err != nil {
+		return fmt.Errorf("management control plane: %w", err)
+	}
+	return p.wait(ctx, begin)
+}
+
+// wait until every component is ready. With a key that is not the one of the Secrets the API server never would be.
+func (p *Plane) wait(ctx context.Context, begin time.Time) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var said string
+	looked := false
 	err := p.cfg.Driver.Wait(ctx, controlplane.ManagementName, func(status controlplane.Status) {
 		if text := progress(status); text != said {
 			said = text
 			p.cfg.Log.Info("management control plane", "ready", text, "after", time.Since(begin).Round(10*time.Millisecond))
 		}
+		if !looked && status.Component(controlplane.Etcd).Ready {
+			looked = true
+			if err := p.checkKey(ctx); errors.Is(err, ErrKeyLost) {
+				stop(err)
+			}
+		}
 	})
+	if cause := context.Cause(ctx); errors.Is(cause, ErrKeyLost) {
+		err = cause
+	}
 	if err != nil {
 		return fmt.Errorf("management control plane: %w", err)
 	}
@@ -131,22 +174,47 @@ func (p *Plane) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	encryption, err := p.store.desiredEncryption(loaded, p.etcdDir())
+	if err != nil {
+		return err
+	}
 	secrets, next, err := pki.Desired(p.cfg.Spec.PKI(), loaded, p.cfg.Now())
 	if err != nil {
+		return err
+	}
+	if secrets[controlplane.EncryptionSecret], err = encryption.secret(); err != nil {
 		return err
 	}
 	if err := p.store.save(loaded, secrets); err != nil {
 		return err
 	}
 	p.mu.Lock()
-	p.secrets, p.next = secrets, next
+	p.secrets, p.next, p.encryption = secrets, next, encryption
 	p.mu.Unlock()
+	spec := p.cfg.Spec
+	if encryption.clear {
+		spec.ExtraArgs = migratingArgs()
+	}
 	return p.cfg.Driver.Apply(ctx, controlplane.ControlPlane{
 		Name:       controlplane.ManagementName,
-		Components: controlplane.Management(p.cfg.Spec),
+		Components: controlplane.Management(spec),
 		Images:     p.cfg.Images,
 		Secrets:    secrets,
 	})
+}
+
+// keepEncryption stores the encryption as it is now.
+func (p *Plane) keepEncryption() error {
+	secret, err := p.encryption.secret()
+	if err != nil {
+		return err
+	}
+	return p.store.save(nil, map[string]*corev1.Secret{secret.Name: secret})
+}
+
+// etcdDir is where the driver keeps etcd's data.
+func (p *Plane) etcdDir() string {
+	return filepath.Join(p.cfg.StateDir, "controlplanes", controlplane.ManagementName, "data", controlplane.Etcd)
 }
 
 // progress says what a status means: "etcd, kube-apiserver; waiting for kube-controller-manager".

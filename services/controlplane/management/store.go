@@ -67,9 +67,11 @@ func (s store) save(loaded, secrets map[string]*corev1.Secret) error {
 		if err != nil {
 			return fmt.Errorf("encode secret %s: %w", name, err)
 		}
-		if err := atomicfile.Write(filepath.Join(s.dir, name+".yaml"), data); err != nil {
+		if err := atomicfile.Write(s.path(name), data); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (s store) path(name string) string { return filepath.Join(s.dir, name+".yaml") }

@@ -28,6 +28,8 @@ func (d *readyDriver) Wait(_ context.Context, _ string, progress func(controlpla
 	return nil
 }
 
+func (d *readyDriver) Port(string, string) (int, error) { return 0, errors.New("nothing listens") }
+
 func plane(dir string, driver Driver, now time.Time) *Plane {
 	return New(Config{
 		StateDir: dir, Driver: driver, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler),

@@ -99,6 +99,19 @@ func (d *Driver) takenPorts() (map[int]bool, error) {
 	return taken, nil
 }
 
+// Port is the number of a loopback port that was chosen for a control plane; an error before it was applied.
+func (d *Driver) Port(controlPlane, port string) (int, error) {
+	ports, err := readPorts(filepath.Join(d.dir(controlPlane), portsFile))
+	if err != nil {
+		return 0, err
+	}
+	number, ok := ports[port]
+	if !ok {
+		return 0, fmt.Errorf("find port %s of control plane %s: none was chosen", port, controlPlane)
+	}
+	return number, nil
+}
+
 func readPorts(path string) (map[string]int, error) {
 	ports := map[string]int{}
 	data, err := os.ReadFile(path)

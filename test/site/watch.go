@@ -124,7 +124,7 @@ func (s *Site) SomeAgents(ctx context.Context, kube client.Client, report *Repor
 			host, word := s.hostOf(agent), agentWord(agent)
 			if seen[host] != word {
 				seen[host] = word
-				report.Say(host, "%s", word)
+				report.Say(host, "%s%s", word, s.spent(host))
 			}
 			words = append(words, host+": "+word)
 			if ready(agent) {
@@ -159,6 +159,19 @@ func (s *Site) hostOf(agent *agentv1beta1.Agent) string {
 		}
 	}
 	return agent.Name[:min(8, len(agent.Name))]
+}
+
+// spent says what a machine has used of the processors since its power-on, empty when it has no power.
+func (s *Site) spent(host string) string {
+	for _, machine := range s.Machines {
+		if machine.Name != host {
+			continue
+		}
+		if cpu, err := machine.CPU(); err == nil {
+			return fmt.Sprintf(" (processor %.0f s)", cpu.Seconds())
+		}
+	}
+	return ""
 }
 
 func agentWord(agent *agentv1beta1.Agent) string {
@@ -210,7 +223,7 @@ func (s *Site) NodesReady(ctx context.Context, hosted kubernetes.Interface, repo
 			word := nodeWord(&node)
 			if seen[node.Name] != word {
 				seen[node.Name] = word
-				report.Say(node.Name, "%s", word)
+				report.Say(node.Name, "%s%s", word, s.spent(node.Name))
 			}
 			words = append(words, node.Name+": "+word)
 			if strings.HasPrefix(word, "node Ready") {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-io/slipway/mirror/archive"
 	"github.com/slipway-io/slipway/mirror/helm"
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/plan"
@@ -47,7 +48,7 @@ func (m *mirror) run(ctx context.Context, destination string) error {
 		if !toRegistry {
 			return fmt.Errorf("destination %q: an archive goes to docker://registry[/namespace]", destination)
 		}
-		return m.fromArchive(ctx, dir, host, namespace)
+		return archive.Advise(m.fromArchive(ctx, dir, host, namespace))
 	}
 	if toRegistry {
 		return m.toRegistry(ctx, host, namespace)
@@ -56,7 +57,7 @@ func (m *mirror) run(ctx context.Context, destination string) error {
 	if err != nil {
 		return fmt.Errorf("%w, or docker://registry[/namespace]", err)
 	}
-	return m.toArchive(ctx, dir)
+	return archive.Advise(m.toArchive(ctx, dir))
 }
 
 // build plans an image set.

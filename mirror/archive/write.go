@@ -18,8 +18,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/slipway-io/slipway/mirror/durable"
 	"github.com/slipway-io/slipway/mirror/plan"
 )
@@ -90,154 +88,28 @@ func Write(ctx context.Context, c WriteConfig) (*Written, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &writer{WriteConfig: c, failed: map[string]error{}}
-	var err error
-	if w.pieces, w.sizes, err = layout(c.Plan, c.Assumed, c.Segment); err != nil {
-		return nil, err
-	}
+	defer w.release()
 	if err := w.open(); err != nil {
+		return nil, Advise(err)
+	}
+	if err := w.fill(ctx); err != nil {
 		return nil, err
 	}
-	err = w.fill(ctx)
-	if closeErr := w.close(); err == nil {
-		err = closeErr
+	if err := w.flush(); err != nil {
+		return nil, Advise(err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return w.seal()
+	written, err := w.seal()
+	return written, Advise(err)
 }
 
 func (w *writer) part(n int) string {
 	return filepath.Join(w.Dir, fmt.Sprintf(".segment-%06d.part", n))
 }
 
-// open opens the segments' files and the journal of what is in them. The archive that was here before is taken away first:
-// its segments would be taken for those of this one.
-func (w *writer) open() error {
-	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
-		return fmt.Errorf("make archive: %w", err)
-	}
-	key := w.key()
-	var err error
-	if w.journal, err = openJournal(filepath.Join(w.Dir, ".journal"), key); err != nil {
-		return err
-	}
-	if w.journal.fresh {
-		if err := w.reopen(); err != nil {
-			return err
-		}
-		if w.journal.fresh {
-			if err := w.clear(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := w.room(); err != nil {
-		return err
-	}
-	for n := range w.sizes {
-		file, err := os.OpenFile(w.part(n), os.O_RDWR|os.O_CREATE, 0o644)
-		if err != nil {
-			return fmt.Errorf("make segment: %w", err)
-		}
-		w.files = append(w.files, file)
-	}
-	return nil
-}
-
-// key names the layout: a journal of another one is of no use.
-func (w *writer) key() string {
-	raw, err := json.Marshal(w.pieces) // maps are sorted
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
-}
-
-// reopen takes the segments of a finished archive of the same layout over: one that lacks what could not be had is completed, not made again.
-func (w *writer) reopen() error {
-	root, err := os.OpenRoot(w.Dir)
-	if err != nil {
-		return fmt.Errorf("make archive: %w", err)
-	}
-	defer root.Close()
-	raw, err := readFile(root, IndexName, maxIndex)
-	if err != nil {
-		return nil // there is none, or none that is worth anything
-	}
-	x, err := decodeIndex(raw)
-	if err != nil || len(x.Segments) != len(w.sizes) {
-		return nil
-	}
-	for n, s := range x.Segments {
-		if s.Size != w.sizes[n] {
-			return nil
-		}
-	}
-	for digest, pieces := range x.Blobs {
-		if !slices.Equal(pieces, w.pieces[digest]) {
-			return nil
-		}
-	}
-	if err := root.Remove(IndexName); err != nil {
-		return fmt.Errorf("make archive: %w", err)
-	}
-	for n, s := range x.Segments {
-		if err := os.Rename(filepath.Join(w.Dir, s.Name), w.part(n)); err != nil {
-			return nil // segments have been carried away: all is made again
-		}
-	}
-	for digest := range x.Blobs {
-		if err := w.journal.note(digest, w.Plan.Blobs[digest].Size); err != nil {
-			return err
-		}
-	}
-	w.journal.fresh = false
-	return nil
-}
-
-// clear takes away what an earlier archive has left in the directory.
-func (w *writer) clear() error {
-	entries, err := os.ReadDir(w.Dir)
-	if err != nil {
-		return fmt.Errorf("make archive: %w", err)
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		old := name == IndexName || name == PlanName || name == SumsName || segmentName.MatchString(name) ||
-			strings.HasPrefix(name, ".segment-") && strings.HasSuffix(name, ".part")
-		if old {
-			if err := os.Remove(filepath.Join(w.Dir, name)); err != nil {
-				return fmt.Errorf("remove earlier archive: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// room makes sure, before hours of download, that the disk can take it.
-func (w *writer) room() error {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(w.Dir, &stat); err != nil {
-		return fmt.Errorf("look at disk of %s: %w", w.Dir, err)
-	}
-	var need int64
-	for digest, pieces := range w.pieces {
-		if w.journal.done[digest] < w.Plan.Blobs[digest].Size {
-			for _, p := range pieces {
-				need += p.Length
-			}
-		}
-	}
-	if free := int64(stat.Bavail) * stat.Bsize; need > free {
-		return fmt.Errorf("the archive needs %d bytes, %s has %d free", need, w.Dir, free)
-	}
-	return nil
-}
-
-// fill brings all blobs, several side by side.
+// fill brings all blobs, several side by side. One that can't be had is noted; a disk that can't take it ends the run.
 func (w *writer) fill(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	order := make([]string, 0, len(w.pieces))
 	for digest := range w.pieces {
 		order = append(order, digest)
@@ -258,7 +130,11 @@ func (w *writer) fill(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return
 				}
-				if err := w.bring(ctx, digest); err != nil && ctx.Err() == nil {
+				err := w.bring(ctx, digest)
+				if broken := (*diskError)(nil); errors.As(err, &broken) {
+					stop(err)
+				}
+				if err != nil && ctx.Err() == nil {
 					w.mu.Lock()
 					w.failed[digest] = err
 					w.mu.Unlock()
@@ -267,7 +143,7 @@ func (w *writer) fill(ctx context.Context) error {
 		})
 	}
 	group.Wait()
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // start of a blob in the order of all segments; empty blobs have no place.
@@ -279,13 +155,24 @@ func (w *writer) start(digest string) int64 {
 	return int64(first.Segment)*w.Segment + first.Offset
 }
 
-func (w *writer) close() error {
+// flush makes all segments whole and lets nothing stay in memory.
+func (w *writer) flush() error {
 	var errs []error
 	for n, file := range w.files {
 		// Where the last blob of a segment is missing, so is the segment's end.
-		errs = append(errs, file.Truncate(w.sizes[n]), file.Sync(), file.Close())
+		errs = append(errs, file.Truncate(w.sizes[n]), file.Sync())
 	}
-	return errors.Join(append(errs, w.journal.close())...)
+	return errors.Join(errs...)
+}
+
+// release closes what open opened. What counts was synced before.
+func (w *writer) release() {
+	for _, file := range w.files {
+		file.Close()
+	}
+	if w.journal != nil {
+		w.journal.close()
+	}
 }
 
 // seal names the segments by their content and writes index, plan and checksums, the index last: with it, the archive is one.
@@ -322,6 +209,10 @@ func (w *writer) seal() (*Written, error) {
 	fmt.Fprintf(&sums, "%x  %s\n%x  %s\n", planSum, PlanName, indexSum, IndexName)
 	for _, chart := range w.Plan.Charts {
 		fmt.Fprintf(&sums, "%s  %s/%s\n", strings.TrimPrefix(chart.Digest, "sha256:"), ChartsName, chart.File)
+	}
+	// A run that is killed between here and the index finds its segments again.
+	if err := w.journal.name(index.Segments); err != nil {
+		return nil, err
 	}
 	for n, s := range index.Segments {
 		if err := os.Rename(w.part(n), filepath.Join(w.Dir, s.Name)); err != nil {

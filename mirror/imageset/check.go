@@ -106,9 +106,7 @@ func (c *checker) operator(path string, o Operator) {
 	if o.Catalog == "" {
 		c.add(path+".catalog", "is empty")
 	}
-	if strings.HasPrefix(o.Catalog, "oci:") {
-		c.add(path+".catalog", "%s: catalogs from directories can't be honoured yet; push it to a registry first", o.Catalog)
-	}
+	c.directory(path+".catalog", o.Catalog, "targetCatalog", o.TargetCatalog)
 	c.target(path, "targetCatalog", o.TargetCatalog, o.TargetTag)
 	c.platforms(path+".platforms", o.Platforms)
 	seen := map[string]bool{}
@@ -138,11 +136,26 @@ func (c *checker) image(path string, image Image) {
 	if image.Name == "" {
 		c.add(path+".name", "is empty")
 	}
-	if strings.HasPrefix(image.Name, "oci:") {
-		c.add(path+".name", "%s: images from directories can't be honoured yet; push it to a registry first", image.Name)
-	}
+	c.directory(path+".name", image.Name, "targetRepo", image.TargetRepo)
 	c.target(path, "targetRepo", image.TargetRepo, image.TargetTag)
 	c.platforms(path+".platforms", image.Platforms)
+}
+
+// directory checks a reference to an OCI layout on the disk. Without a target it is named like the directory's last part.
+func (c *checker) directory(path, reference, key, target string) {
+	if !strings.HasPrefix(reference, "oci:") {
+		return
+	}
+	dir, found := strings.CutPrefix(reference, "oci://")
+	if !found || dir == "" {
+		c.add(path, "%s: want oci://directory", reference)
+		return
+	}
+	dir, _, _ = strings.Cut(strings.TrimRight(dir, "/"), "@")
+	name, _, _ := strings.Cut(dir[strings.LastIndexByte(dir, '/')+1:], ":")
+	if target == "" && !pathPattern.MatchString(name) {
+		c.add(path, "%s: %q is no repository path; say with %s where it goes", reference, name, key)
+	}
 }
 
 func (c *checker) target(path, key, repository, tag string) {

@@ -131,12 +131,12 @@ func (b *builder) build(ctx context.Context) error {
 func (b *builder) additional() ([]item, error) {
 	var items []item
 	for i, image := range b.set.AdditionalImages {
-		ref, err := remote.ParseReference(image.Name)
+		ref, err := remote.ParseSource(image.Name)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s.additionalImages[%d].name: %w", imageset.ErrInvalid, b.root(), i, err)
 		}
 		it := item{origin: image.Name, category: Additional, ref: ref, platforms: image.Platforms}
-		it.repository, it.tag = b.path(ref.Repository), ref.Tag
+		it.repository, it.tag = b.path(ref.Repository), targetTag(ref)
 		if image.TargetRepo != "" {
 			it.repository = b.fold(image.TargetRepo)
 		}

@@ -42,11 +42,11 @@ func (b *builder) operators(ctx context.Context) ([]item, error) {
 	var items []item
 	for i, o := range b.set.Operators {
 		at := fmt.Sprintf("%s.operators[%d]", b.root(), i)
-		ref, err := remote.ParseReference(o.Catalog)
+		ref, err := remote.ParseSource(o.Catalog)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s.catalog: %w", imageset.ErrInvalid, at, err)
 		}
-		it := item{origin: o.Catalog, category: Operator, ref: ref, role: Catalog, platforms: o.Platforms, repository: b.path(ref.Repository), tag: ref.Tag}
+		it := item{origin: o.Catalog, category: Operator, ref: ref, role: Catalog, platforms: o.Platforms, repository: b.path(ref.Repository), tag: targetTag(ref)}
 		if o.TargetCatalog != "" {
 			it.repository = b.fold(o.TargetCatalog)
 		}

@@ -11,8 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/slipway-io/slipway/mirror/imageset"
 	"github.com/slipway-io/slipway/mirror/release"
@@ -128,6 +132,38 @@ func TestWholeCatalogStaysAsItIs(t *testing.T) {
 	at := slices.IndexFunc(p.Images, func(i Image) bool { return i.Role == Catalog })
 	if err != nil || p.Images[at].Digest != digest {
 		t.Errorf("catalog %s, want %s, %v", p.Images[at].Digest, digest, err)
+	}
+}
+
+// TestCatalogFromDirectory: a catalog on the disk is filtered like one in a registry.
+func TestCatalogFromDirectory(t *testing.T) {
+	s := newSource(t)
+	ref, err := name.ParseReference(s.catalogImage(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulled, err := ggcr.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "my-catalog")
+	path, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = path.AppendImage(pulled)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []imageset.Operator{{Catalog: "oci://" + dir}, {Catalog: "oci://" + dir, TargetCatalog: "olm/mine", TargetTag: "v7"}} {
+		o.Packages = []imageset.Package{{Name: "lvms"}}
+		p, err := Build(t.Context(), &imageset.Set{Content: imageset.Content{Operators: []imageset.Operator{o}}}, s.client, Options{Blobs: t.TempDir()})
+		if err != nil || len(p.Failures) != 0 || len(p.Images) != 3 {
+			t.Fatalf("%+v %v", p, err)
+		}
+		made := p.Images[slices.IndexFunc(p.Images, func(i Image) bool { return i.Role == Catalog })]
+		if at := made.Repository + ":" + made.Tag; at != "my-catalog:latest" && at != "olm/mine:v7" || !made.FromDirectory() {
+			t.Errorf("%+v", made)
+		}
 	}
 }
 

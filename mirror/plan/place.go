@@ -19,6 +19,9 @@ type Placing struct {
 // path of a repository at the target, below the namespace.
 func (p Placing) path(source remote.Repository) string {
 	path := source.Path
+	if source.IsLayout() {
+		return p.fold(path[strings.LastIndexByte(path, '/')+1:])
+	}
 	if p.SourceHost {
 		path = hostPath(source.Host) + "/" + path
 	}
@@ -45,6 +48,14 @@ func (p Placing) fold(path string) string {
 // hostPath makes a path component of a host: colons and brackets have no place in one.
 func hostPath(host string) string {
 	return strings.Trim(strings.ToLower(strings.NewReplacer(":", "-", "[", "", "]", "").Replace(host)), "-.")
+}
+
+// targetTag is the tag at the target of an image that is named so; an image from a directory is the latest, as in oc-mirror.
+func targetTag(ref remote.Reference) string {
+	if ref.IsLayout() {
+		return "latest"
+	}
+	return ref.Tag
 }
 
 // digestTag is the tag of an image that has none, as oc-mirror names it.

@@ -86,6 +86,9 @@ type Image struct {
 	Looked time.Time `json:"looked,omitzero"`
 }
 
+// FromDirectory tells whether the image comes from a directory, so that nobody pulls it by an original name.
+func (i Image) FromDirectory() bool { return strings.HasPrefix(i.Source, remote.LayoutHost) }
+
 // Role of an image that the resources at the target speak of.
 type Role string
 

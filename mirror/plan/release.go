@@ -100,8 +100,8 @@ func (b *builder) refuseReleases() error {
 // payloads lists the release images that the set names.
 func (b *builder) payloads(ctx context.Context) ([]item, error) {
 	p := b.set.Platform
-	add := func(items []item, text string) ([]item, error) {
-		ref, err := remote.ParseReference(text)
+	add := func(items []item, text string, parse func(string) (remote.Reference, error)) ([]item, error) {
+		ref, err := parse(text)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s.platform: release %.200q: %w", imageset.ErrInvalid, b.root(), text, err)
 		}
@@ -113,7 +113,7 @@ func (b *builder) payloads(ctx context.Context) ([]item, error) {
 		return append(items, it), nil
 	}
 	if p.Release != "" {
-		return add(nil, p.Release)
+		return add(nil, p.Release, remote.ParseSource)
 	}
 	architectures := p.Architectures
 	if len(architectures) == 0 {
@@ -134,7 +134,7 @@ func (b *builder) payloads(ctx context.Context) ([]item, error) {
 				return nil, fmt.Errorf("%s.platform.channels[%d]: %w", b.root(), i, err)
 			}
 			for _, node := range nodes {
-				if items, err = add(items, node.Payload); err != nil {
+				if items, err = add(items, node.Payload, remote.ParseReference); err != nil {
 					return nil, err
 				}
 			}

@@ -26,6 +26,9 @@ var errStalled = errors.New("nothing has moved for a minute")
 // Open reads a blob from offset on. A connection that breaks is continued where it broke, with a range request.
 // Read from its beginning it ends with ErrDigest in place of io.EOF where the content is not what the digest promises.
 func (c *Client) Open(ctx context.Context, repo Repository, blob Descriptor, offset int64) (io.ReadCloser, error) {
+	if repo.IsLayout() {
+		return inLayout(repo, func(l *layoutDir) (io.ReadCloser, error) { return l.open(blob, offset) })
+	}
 	d := &download{client: c, ctx: ctx, blob: blob, at: offset}
 	if offset == 0 {
 		d.hash = NewHash(blob.Digest)

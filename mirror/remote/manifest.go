@@ -84,6 +84,9 @@ func acceptManifests() http.Header {
 
 // Manifest fetches a manifest by tag or digest and checks its bytes against the digest.
 func (c *Client) Manifest(ctx context.Context, repo Repository, identifier string) (Manifest, error) {
+	if repo.IsLayout() {
+		return inLayout(repo, func(l *layoutDir) (Manifest, error) { return l.manifest(identifier) })
+	}
 	var m Manifest
 	err := c.look(ctx, repo, ValidDigest(identifier), func(place Repository) (err error) {
 		m, err = c.manifest(ctx, place, identifier)
@@ -137,6 +140,9 @@ func manifestType(header string, data []byte) string {
 
 // Resolve asks for the digest that a tag or digest has, with a request that has no body. ErrNotFound where there is none.
 func (c *Client) Resolve(ctx context.Context, repo Repository, identifier string) (string, error) {
+	if repo.IsLayout() {
+		return inLayout(repo, func(l *layoutDir) (string, error) { return l.find(identifier) })
+	}
 	var digest string
 	err := c.look(ctx, repo, ValidDigest(identifier), func(place Repository) error {
 		resp, err := c.do(ctx, call{method: http.MethodHead, repo: place, path: place.Path + "/manifests/" + identifier,
@@ -190,6 +196,9 @@ func (c *Client) DeleteManifest(ctx context.Context, repo Repository, identifier
 
 // Tags lists a repository's tags. One that is not there has none.
 func (c *Client) Tags(ctx context.Context, repo Repository) ([]string, error) {
+	if repo.IsLayout() {
+		return inLayout(repo, func(l *layoutDir) ([]string, error) { return l.tags(), nil })
+	}
 	var all []string
 	err := c.look(ctx, repo, false, func(place Repository) error {
 		all = nil
@@ -230,6 +239,10 @@ func (c *Client) Repositories(ctx context.Context, host string) (paths []string,
 
 // Referrers lists what refers to a manifest (OCI distribution-spec 1.1); supported is false where the registry has no such API.
 func (c *Client) Referrers(ctx context.Context, repo Repository, digest string) (found []Descriptor, supported bool, err error) {
+	if repo.IsLayout() {
+		found, err = inLayout(repo, func(l *layoutDir) ([]Descriptor, error) { return l.referrers(digest) })
+		return found, true, err
+	}
 	err = c.look(ctx, repo, true, func(place Repository) error {
 		found = nil
 		return c.pages(ctx, place, place.Path+"/referrers/"+digest, pull(place), func(body io.Reader) error {

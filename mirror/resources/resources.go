@@ -97,7 +97,7 @@ func (r *renderer) target(repository string) string {
 func (r *renderer) mappings(images []plan.Image) (byDigest, byTag map[string][]Mapping) {
 	byDigest, byTag = map[string][]Mapping{}, map[string][]Mapping{}
 	for _, image := range images {
-		if image.Role == plan.Catalog || image.Role == plan.Graph {
+		if image.Role == plan.Catalog || image.Role == plan.Graph || image.FromDirectory() {
 			continue
 		}
 		origin, err := remote.ParseReference(image.Origin)

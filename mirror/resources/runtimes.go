@@ -49,7 +49,7 @@ func (r *renderer) containerd(images []plan.Image) {
 	}
 	hosts := map[string]*found{}
 	for _, image := range images {
-		if image.Role == plan.Catalog || image.Role == plan.Graph {
+		if image.Role == plan.Catalog || image.Role == plan.Graph || image.FromDirectory() {
 			continue
 		}
 		host, sourcePath, _ := strings.Cut(image.Source, "/")

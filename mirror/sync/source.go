@@ -34,7 +34,7 @@ func (r Registries) Open(ctx context.Context, digest string, blob plan.Blob, off
 	err := fmt.Errorf("blob %s has no source in the plan", digest)
 	for _, source := range blob.Sources {
 		var ref remote.Reference
-		if ref, err = remote.ParseReference(source); err != nil {
+		if ref, err = remote.ParseSource(source); err != nil {
 			return nil, err
 		}
 		var body io.ReadCloser

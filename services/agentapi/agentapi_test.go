@@ -186,6 +186,27 @@ func TestReclaimIsTheBMCs(t *testing.T) {
 	s.expect(host1, api.StateKnownUnbound)
 }
 
+// TestClean is a declared host's disk, which is wiped before the host is known.
+func TestClean(t *testing.T) {
+	s := newSite(t)
+	s.discover(envA, host1)
+	s.user(host1, func(a *agentv1beta1.Agent) { a.Annotations = map[string]string{api.CleaningAnnotation: "metadata"} })
+	s.expect(host1, api.StateDiscoveringUnbound)
+	path, env := at(envA, host1, "/instructions"), "env:"+envA
+	steps := s.call("GET", path, env, "").steps(t)
+	var request wire.CleanRequest
+	if len(steps.Instructions) != 1 || steps.Instructions[0].Type != "clean-disk" {
+		t.Fatalf("steps %+v", steps)
+	}
+	if err := json.Unmarshal([]byte(steps.Instructions[0].Args[0]), &request); err != nil || request.DiskID != "/dev/disk/by-id/d" || request.Path != "/dev/disk/by-id/d" {
+		t.Fatalf("%v: %+v", err, request)
+	}
+	s.code(s.call("POST", path, env, reply("clean-disk", 1, "", "disk is in use")), 204)
+	s.expect(host1, api.StateInsufficientUnbound)
+	s.code(s.call("POST", path, env, reply("clean-disk", 0, request.DiskID, "")), 204)
+	s.expect(host1, api.StateKnownUnbound)
+}
+
 func TestPeer(t *testing.T) {
 	s := newSite(t)
 	if from, token := s.server.Peer(host1); from.IsValid() || token != "" {

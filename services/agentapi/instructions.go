@@ -183,6 +183,8 @@ func (s *Server) arguments(ctx context.Context, c *call, agent *agentv1beta1.Age
 		return []string{c.hostID}, nil
 	case host.StepRebootForReclaim:
 		argument = wire.ReclaimRequest{HostFSMountDir: "/host", BootDevice: bootDevice(agent)}
+	case host.StepClean:
+		argument = wire.CleanRequest{DiskID: agent.Status.InstallationDiskID, Path: bootDevice(agent)}
 	case host.StepInstall:
 		arch := agent.Status.Inventory.Cpu.Architecture
 		disk, err := s.Images.Disk(ctx, arch, c.infraEnv.Spec.OSImageVersion)

@@ -36,6 +36,11 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request) {
 	}
 	var change func(*agentv1beta1.Agent) error
 	switch host.StepType(reply.Type) {
+	case host.StepClean:
+		change = func(a *agentv1beta1.Agent) error {
+			host.CleanEnded(a, clip(reply.Output), ok, message, s.Now())
+			return nil
+		}
 	case host.StepInventory:
 		if !ok {
 			break

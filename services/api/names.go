@@ -22,6 +22,9 @@ const (
 	ProviderIDPrefix = "agent://"
 	// BMHLabel on an Agent names the BareMetalHost of the same machine (written by bmac alone).
 	BMHLabel = "agent-install.openshift.io/bmh"
+	// CleaningAnnotation on an Agent is metadata when its disk is to be wiped of partition tables and signatures before a cluster gets it
+	// (written by bmac alone, from spec.automatedCleaningMode).
+	CleaningAnnotation = "slipway.io/automated-cleaning-mode"
 	// BMACFinalizer keeps a BareMetalHost, and its machine on, until bmac has let its Agent go.
 	BMACFinalizer = "bmac.agent-install.openshift.io/deprovision"
 	// Finalizer of Slipway's controllers.
@@ -93,6 +96,14 @@ const (
 	PowerBootDiscoveryReason = "BootDiscoveryImage"
 	// PowerBootDiskReason: people have to boot the disk.
 	PowerBootDiskReason = "BootDisk"
+)
+
+// DiskCleanedCondition of an Agent says whether its installation disk was wiped since a cluster had it.
+const (
+	DiskCleanedCondition = "DiskCleaned"
+	CleanedReason        = "Cleaned"
+	// CleaningFailedReason has in words why; it is tried again.
+	CleaningFailedReason = "CleaningFailed"
 )
 
 // States of an Agent (status.debugInfo.state), the words of the assisted service's host state machine.

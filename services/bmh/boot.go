@@ -152,3 +152,12 @@ func forced(host *metal3v1alpha1.BareMetalHost, wanted string, ours bool, loader
 		return nil, fmt.Errorf("annotation %s: %q is none of %s, %s, %s", api.BootMethodWantedAnnotation, wanted, VirtualMedia, HTTP, PXE)
 	}
 }
+
+// Deprovisioned says for people what a host is when its image was taken back, its disks among it.
+func Deprovisioned(host *metal3v1alpha1.BareMetalHost) string {
+	text := "the machine is off, without a medium; its disks are as they were"
+	if host.Spec.AutomatedCleaningMode == metal3v1alpha1.CleaningModeMetadata {
+		text += ": automatedCleaningMode metadata has the disk wiped when the discovery image runs on it, before a cluster gets it"
+	}
+	return text
+}

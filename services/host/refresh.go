@@ -90,6 +90,10 @@ func judge(a *agentv1beta1.Agent, seen Observed) {
 		}
 	case len(problems) > 0:
 		setState(a, api.StateInsufficient+suffix, "Host cannot be installed due to following failing validation(s): "+strings.Join(problems, ", "))
+	case cleans(a) && cleaningProblem(a) != "":
+		setState(a, api.StateInsufficient+suffix, cleaningProblem(a))
+	case cleans(a):
+		setState(a, api.StateDiscovering+suffix, "Waiting for disk "+a.Status.InstallationDiskID+" to be wiped of partition tables and signatures")
 	default:
 		if !strings.HasPrefix(a.Status.DebugInfo.StateInfo, ready) || State(a) != api.StateKnown+suffix {
 			setState(a, api.StateKnown+suffix, ready)
@@ -105,6 +109,7 @@ func startInstallation(a *agentv1beta1.Agent) {
 	case a.Spec.IgnitionEndpointTokenReference == nil:
 		setState(a, api.StateKnown, ready+"; it waits for the cluster's Ignition token")
 	default:
+		written(a)
 		setState(a, api.StateInstalling, "Installation is in progress")
 	}
 }

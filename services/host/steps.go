@@ -16,6 +16,7 @@ const (
 	StepInventory        StepType = "inventory"
 	StepInstall          StepType = "install"
 	StepRebootForReclaim StepType = "reboot-for-reclaim"
+	StepClean            StepType = "clean-disk"
 )
 
 // Step is work that is due; it is given again after Again when nothing came of it.
@@ -40,9 +41,16 @@ func NextSteps(a *agentv1beta1.Agent) Plan {
 		if !inventoried(a) {
 			return Plan{Steps: []Step{{StepInventory, 10 * time.Second}}, Next: time.Second}
 		}
+		if cleans(a) && len(failing(a.Status.ValidationsInfo)) == 0 {
+			return Plan{Steps: []Step{{StepClean, 30 * time.Second}}, Next: time.Second}
+		}
 		return Plan{Next: time.Second}
 	case api.StateKnownUnbound, api.StateInsufficientUnbound, api.StateInsufficient:
-		return Plan{Steps: []Step{{StepInventory, time.Minute}}, Next: 3 * time.Second}
+		plan := Plan{Steps: []Step{{StepInventory, time.Minute}}, Next: 3 * time.Second}
+		if state := State(a); state == api.StateInsufficientUnbound && cleans(a) && len(failing(a.Status.ValidationsInfo)) == 0 {
+			plan.Steps = append(plan.Steps, Step{StepClean, time.Minute})
+		}
+		return plan
 	case api.StateKnown:
 		return Plan{Next: time.Second}
 	case api.StateInstalling:

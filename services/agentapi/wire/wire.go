@@ -111,6 +111,13 @@ type ReclaimRequest struct {
 	BootDevice string `json:"boot_device,omitempty"`
 }
 
+// CleanRequest is the argument of clean-disk, which only Slipway's own agent knows. The reply's output is the disk's id.
+type CleanRequest struct {
+	DiskID string `json:"disk_id"`
+	// Path of the device.
+	Path string `json:"path"`
+}
+
 // Problem is an error's document.
 type Problem struct {
 	Kind   string `json:"kind"`

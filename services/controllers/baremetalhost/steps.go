@@ -91,7 +91,7 @@ func (v *visit) cleanUp(ctx context.Context, c *redfish.Client) error {
 	if err := v.annotate(ctx, map[string]string{api.MediumEjectedAnnotation: "", api.BootMethodAnnotation: "", api.BootCorrectedAnnotation: ""}); err != nil {
 		return err
 	}
-	v.event(corev1.EventTypeNormal, "DeprovisioningComplete", "the machine is off, without a medium; its disks are as they were")
+	v.event(corev1.EventTypeNormal, "DeprovisioningComplete", bmh.Deprovisioned(v.host))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	"github.com/openshift/assisted-service/models"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/slipway-io/slipway/services/api"
 )
@@ -32,6 +33,11 @@ func Declare(agent *agentv1beta1.Agent, bmh *metal3v1alpha1.BareMetalHost) {
 		if label, is := strings.CutPrefix(key, agentLabelPrefix); is {
 			agent.Labels[label] = value
 		}
+	}
+	if bmh.Spec.AutomatedCleaningMode == metal3v1alpha1.CleaningModeMetadata {
+		metav1.SetMetaDataAnnotation(&agent.ObjectMeta, api.CleaningAnnotation, string(metal3v1alpha1.CleaningModeMetadata))
+	} else {
+		delete(agent.Annotations, api.CleaningAnnotation)
 	}
 	if placeOf(agent) != inDiscovery {
 		return

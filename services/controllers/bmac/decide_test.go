@@ -226,6 +226,15 @@ func TestDeclare(t *testing.T) {
 	if s := mine.Spec; !s.Approved || s.Hostname != "mine" || s.InstallationDiskID != "x" || s.Role != "worker" {
 		t.Errorf("%+v", s)
 	}
+	// Its disk is wiped when the host says so, and not when it says so no more.
+	h.Spec.AutomatedCleaningMode = metal3v1alpha1.CleaningModeMetadata
+	if Declare(mine, h); mine.Annotations[api.CleaningAnnotation] != "metadata" {
+		t.Errorf("%v", mine.Annotations)
+	}
+	h.Spec.AutomatedCleaningMode = metal3v1alpha1.CleaningModeDisabled
+	if Declare(mine, h); mine.Annotations[api.CleaningAnnotation] != "" {
+		t.Errorf("%v", mine.Annotations)
+	}
 	// A host that is being installed keeps its name.
 	late := agentIn(api.StateInstalling, "")
 	Declare(late, h)

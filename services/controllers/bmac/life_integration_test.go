@@ -33,12 +33,15 @@ func (w *world) started(count int, want string) {
 // TestIntegrationLife is a declared machine's: into the pool, onto its disk, astray, back, and gone.
 func TestIntegrationLife(t *testing.T) {
 	w := start(t)
-	w.declare(nil)
+	w.declare(func(h *metal3v1alpha1.BareMetalHost) {
+		h.Spec.AutomatedCleaningMode = metal3v1alpha1.CleaningModeMetadata
+	})
 	w.started(1, "Cd http://192.0.2.1:8080/byapikey/")
 	if !w.read().Spec.Online || !w.host.Spec.Image.IsLiveISO() {
 		t.Fatalf("%+v", w.host.Spec)
 	}
 	w.discover()
+	w.cleaned("id-b")
 	w.eventually("approved", func() bool { return w.state(api.StateKnownUnbound).Spec.Approved })
 	a := w.state(api.StateKnownUnbound)
 	if a.Spec.Hostname != "rack1-w0" || a.Spec.InstallationDiskID != "id-b" || a.Labels[api.BMHLabel] != "w0" {
@@ -68,6 +71,7 @@ func TestIntegrationLife(t *testing.T) {
 	})
 	w.started(3, "Cd http://192.0.2.1:8080/byapikey/")
 	w.discover()
+	w.cleaned("id-b")
 	w.state(api.StateKnownUnbound)
 	w.eventually("annotations gone", func() bool {
 		for _, key := range []string{api.BootImageAnnotation, api.RebootAnnotationBMAC, api.BootCorrectionAnnotation, "slipway.io/restart-asked"} {
@@ -78,6 +82,15 @@ func TestIntegrationLife(t *testing.T) {
 		return true
 	})
 	w.another(t)
+}
+
+// cleaned is a disk by its agent, which the host in the pool waited for.
+func (w *world) cleaned(disk string) {
+	w.Helper()
+	w.eventually("waits for its disk", func() bool {
+		return strings.Contains(w.state(api.StateDiscoveringUnbound).Status.DebugInfo.StateInfo, "disk "+disk+" to be wiped")
+	})
+	w.agent(func(a *agentv1beta1.Agent) error { host.CleanEnded(a, disk, true, "", time.Now()); return nil })
 }
 
 // another image for a host in the pool; without the annotation its Agent is set free in the end.

@@ -179,7 +179,8 @@ func imageOf(infraEnv *agentv1beta1.InfraEnv) string {
 func (r *Reconciler) declare(ctx context.Context, bmh *metal3v1alpha1.BareMetalHost, agent *agentv1beta1.Agent) error {
 	next := agent.DeepCopy()
 	Declare(next, bmh)
-	if equality.Semantic.DeepEqual(agent.Spec, next.Spec) && equality.Semantic.DeepEqual(agent.Labels, next.Labels) {
+	if equality.Semantic.DeepEqual(agent.Spec, next.Spec) && equality.Semantic.DeepEqual(agent.Labels, next.Labels) &&
+		equality.Semantic.DeepEqual(agent.Annotations, next.Annotations) {
 		return nil
 	}
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(agent, client.MergeFromWithOptimisticLock{})); err != nil {

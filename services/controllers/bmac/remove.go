@@ -104,6 +104,7 @@ func (r *Reconciler) release(ctx context.Context, bmh *metal3v1alpha1.BareMetalH
 	case agent != nil:
 		before := agent.DeepCopy()
 		delete(agent.Labels, api.BMHLabel)
+		delete(agent.Annotations, api.CleaningAnnotation)
 		if err := client.IgnoreNotFound(r.Client.Patch(ctx, agent, client.MergeFrom(before))); err != nil {
 			return ctrl.Result{}, fmt.Errorf("release agent %s: %w", agent.Name, err)
 		}

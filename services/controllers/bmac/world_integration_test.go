@@ -184,6 +184,7 @@ func (w *world) declare(change func(*metal3v1alpha1.BareMetalHost)) {
 		Namespace: namespace, Name: "w0", Labels: map[string]string{api.InfraEnvLabel: "default"},
 		Annotations: map[string]string{api.BMCCAAnnotation: "ca", "bmac.agent-install.openshift.io/hostname": "rack1-w0"},
 	}}
+	w.host.Spec.AutomatedCleaningMode = metal3v1alpha1.CleaningModeDisabled
 	w.host.Spec.BMC = metal3v1alpha1.BMCDetails{Address: "redfish-virtualmedia://" + listener.Addr().String(), CredentialsName: "w0-bmc"}
 	w.host.Spec.BootMACAddress = mac
 	w.host.Spec.RootDeviceHints = &metal3v1alpha1.RootDeviceHints{DeviceName: "/dev/vdb"}

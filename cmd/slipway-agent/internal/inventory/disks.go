@@ -112,19 +112,9 @@ func hctl(root machine.Root, name string) string {
 	return filepath.Base(target)
 }
 
-func partitions(root machine.Root, name string) []string {
-	var found []string
-	for _, entry := range root.Names("sys/block", name) {
-		if root.Exists("sys/block", name, entry, "partition") {
-			found = append(found, entry)
-		}
-	}
-	return found
-}
-
 func holders(root machine.Root, name string) []string {
 	found := root.Names("sys/block", name, "holders")
-	for _, partition := range partitions(root, name) {
+	for _, partition := range root.Partitions(name) {
 		found = append(found, root.Names("sys/block", name, partition, "holders")...)
 	}
 	slices.Sort(found)
@@ -155,7 +145,7 @@ func unfit(root machine.Root, name string, disk wire.Disk, mounts map[string]str
 		reasons = append(reasons, "disk is in use by "+disk.Holders)
 	}
 	swaps := root.Line("proc/swaps")
-	for _, part := range append([]string{""}, partitions(root, name)...) {
+	for _, part := range append([]string{""}, root.Partitions(name)...) {
 		device := name
 		if part != "" {
 			device = part

@@ -47,6 +47,17 @@ func (r Root) Exists(elements ...string) bool {
 	return err == nil
 }
 
+// Partitions are the kernel's names of those of a disk, such as sda1 of sda.
+func (r Root) Partitions(disk string) []string {
+	var found []string
+	for _, entry := range r.Names("sys/block", disk) {
+		if r.Exists("sys/block", disk, entry, "partition") {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
 // DMI is one word of the firmware's, empty when the firmware has left it blank.
 func (r Root) DMI(name string) string {
 	value := r.Line("sys/class/dmi/id", name)

@@ -63,7 +63,8 @@ func (r *Runner) Discover(ctx context.Context) error {
 		}
 		r.say("registered as host %s: %s", response.ID, response.Status)
 		r.follow(ctx, &running)
-		r.stop("install")
+		r.stop(stepInstall)
+		r.stop(stepClean)
 	}
 	return nil
 }

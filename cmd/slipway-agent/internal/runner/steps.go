@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 	stepInventory = "inventory"
 	stepInstall   = "install"
 	stepReclaim   = "reboot-for-reclaim"
+	stepClean     = "clean-disk"
 )
 
 // unknownStep is the exit code of a step that the agent cannot carry out.
@@ -33,6 +35,12 @@ func (r *Runner) carryOut(ctx context.Context, step wire.Step) (after func(conte
 	switch step.Type {
 	case stepInventory:
 		reply.Output, err = r.inventory()
+	case stepClean:
+		var request wire.CleanRequest
+		if err = arguments(step, &request); err == nil {
+			err = r.clean(request)
+			reply.Output = request.DiskID
+		}
 	case stepInstall:
 		var request wire.InstallRequest
 		if err = arguments(step, &request); err == nil {
@@ -96,6 +104,31 @@ func (r *Runner) reclaim(request wire.ReclaimRequest) error {
 	}
 	r.say("wiping %s and rebooting into the inventory", disk)
 	return install.Wipe(disk)
+}
+
+// clean wipes what a disk is known by, so that nothing of its last owner boots or is found.
+func (r *Runner) clean(request wire.CleanRequest) error {
+	if request.Path == "" {
+		return errNoDisk
+	}
+	path, err := filepath.EvalSymlinks(r.Root.Path(request.Path))
+	if err != nil {
+		return fmt.Errorf("find disk: %w", err)
+	}
+	name := filepath.Base(path)
+	var partitions []install.Span
+	for _, partition := range r.Root.Partitions(name) {
+		// The kernel counts in sectors of 512 bytes, whatever the disk has.
+		const sector = 512
+		start, err1 := strconv.ParseInt(r.Root.Line("sys/block", name, partition, "start"), 10, 64)
+		sectors, err2 := strconv.ParseInt(r.Root.Line("sys/block", name, partition, "size"), 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("read partition %s: %w", partition, err)
+		}
+		partitions = append(partitions, install.Span{Offset: start * sector, Bytes: sectors * sector})
+	}
+	r.say("wiping partition tables and signatures of %s with %d partitions", request.Path, len(partitions))
+	return install.Clean(path, partitions)
 }
 
 // rootDisk is the disk that the running system is mounted from, empty when it runs from memory.

@@ -51,9 +51,13 @@ type world struct {
 	client.Client
 	rest *rest.Config
 	kill func()
+	// poll is how often the controllers look at the power.
+	poll time.Duration
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T) *world { return startPolling(t, time.Second) }
+
+func startPolling(t *testing.T, poll time.Duration) *world {
 	t.Helper()
 	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
 	connection, err := environment.Start()
@@ -66,7 +70,7 @@ func start(t *testing.T) *world {
 		}
 	})
 	connection.QPS, connection.Burst = 200, 400
-	w := &world{T: t, rest: connection}
+	w := &world{T: t, rest: connection, poll: poll}
 	scheme, err := api.Scheme()
 	w.must(err)
 	w.Client, err = client.New(connection, client.Options{Scheme: scheme})
@@ -97,7 +101,7 @@ func (w *world) run() {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: system, Log: log, Wait: hurry}
 	hosts := baremetalhost.New(mgr.GetClient(), pool, mgr.GetEventRecorder("test"), baremetalhost.NewMetrics(), baremetalhost.Options{
-		Access: access, Poll: time.Second, Patience: bmh.Patience{Mistake: 3 * time.Second, Trouble: 6 * time.Second}, Log: log,
+		Access: access, Poll: w.poll, Patience: bmh.Patience{Mistake: 3 * time.Second, Trouble: 6 * time.Second}, Log: log,
 		Loader: func(string) string { return "http://192.0.2.1:8080/loaders/snponly.efi" },
 	})
 	w.must(hosts.SetupWithManager(mgr))
@@ -274,10 +278,15 @@ func (m *machine) reasons() string {
 
 func (m *machine) eventually(what string, is func() bool) {
 	m.Helper()
+	m.within(30*time.Second, what, is)
+}
+
+func (m *machine) within(limit time.Duration, what string, is func() bool) {
+	m.Helper()
 	began := time.Now()
 	for !is() {
-		if time.Since(began) > 30*time.Second {
-			m.Fatalf("%s: %s: not within 30 s; starts %v\n%s", m.host.Name, what, m.Starts(), m.told())
+		if time.Since(began) > limit {
+			m.Fatalf("%s: %s: not within %s; starts %v\n%s", m.host.Name, what, limit, m.Starts(), m.told())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -79,7 +79,7 @@ clients: tools ## crane and regctl, which the registry is tested with
 integration: packages build clients ## Tests against a real etcd and kube-apiserver of our own release, and of the registry with other people's clients
 	release=$$(go run ./assets/release/build) && export SLIPWAY_RELEASE_BIN=$$(mktemp -d) && trap 'rm -rf "$$SLIPWAY_RELEASE_BIN"' EXIT && $(USE) "$$release" && \
 	go run ./test/release -layout "$$release" -to "$$SLIPWAY_RELEASE_BIN" && \
-	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -vet=off -timeout 20m -count 1 -p 2 $$(git grep -lE '^func Test\w*Integration' -- 'services/*_test.go' 'mirror/*_test.go' 'cmd/*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -run Integration
+	SLIPWAY_CLIENTS=$(CURDIR)/bin go test -tags integration -vet=off -timeout 20m -count 1 -p 2 -parallel 16 $$(git grep -lE '^func Test\w*Integration' -- 'services/*_test.go' 'mirror/*_test.go' 'cmd/*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -run Integration
 
 bench: packages build ## DHCP beside Kea, TFTP beside dnsmasq and others, HTTP and discovery ISOs beside nginx; 2,000 scripted BMCs beside plain gofish and through the controllers; start, size and idle cost of control planes beside bare ones of the same binaries; power-on to Ready
 	release=$$(go run ./assets/release/build) && os=$$(go run ./assets/os/build) && dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(USE) "$$release" "$$os" && \

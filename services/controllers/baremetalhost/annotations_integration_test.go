@@ -30,7 +30,8 @@ func TestIntegrationAnnotations(t *testing.T) {
 	w := start(t)
 	for i, one := range append(annotated(), specified()...) {
 		t.Run(one.name, func(t *testing.T) {
-			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			t.Parallel()
+			inner := w.with(t)
 			m := inner.declare("x-"+one.name, scripted.Profiles()[0], scripted.Options{Seed: uint64(400 + i)}, one.first)
 			one.test(m)
 			if one.name != "detached" {

@@ -16,13 +16,13 @@ import (
 func TestIntegrationStartedOnce(t *testing.T) {
 	w := start(t)
 	for way, started := range map[string]string{"virtual-media": "Cd " + image, "pxe": "Pxe"} {
-		inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+		inner := w.with(t)
 		m := inner.declare("once-"+way, scripted.Profiles()[0], scripted.Options{Seed: 330}, func(m *machine) { m.host.Annotations[api.BootMethodWantedAnnotation] = way })
 		m.provisioned()
 		w.kill()
 		m.read()
 		m.host.Status.Provisioning.State, m.host.Status.Provisioning.Image = metal3v1alpha1.StateProvisioning, metal3v1alpha1.Image{}
-		m.must(m.Status().Update(t.Context(), m.host))
+		m.Must(m.Status().Update(t.Context(), m.host))
 		w.run()
 		m.state(metal3v1alpha1.StateProvisioned)
 		if got := strings.Join(m.Starts(), ", "); got != started || m.host.Status.Provisioning.Image.URL != image {

@@ -3,8 +3,6 @@
 package baremetalhost_test
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +30,8 @@ func TestIntegrationFaults(t *testing.T) {
 	profiles := scripted.Profiles()
 	for i, f := range faults() {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
-			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			t.Parallel()
+			inner := w.with(t)
 			m := inner.declare("fault-"+strings.ReplaceAll(f.name, " ", "-"), profiles[f.profile], scripted.Options{Seed: uint64(100 + i)}, func(m *machine) {
 				m.Fault(func(now *scripted.Faults) { now.Down = f.down })
 			})
@@ -145,7 +144,7 @@ func refused() []fault {
 		{"certificate of nobody", 0, false, func(m *machine) {
 			m.provisioned()
 			other, err := scripted.SelfSigned()
-			m.must(err)
+			m.Must(err)
 			m.SetCertificate(other)
 			m.Fault(dead(true)) // what is connected stays connected
 			m.fails(bmc.TLS, metal3v1alpha1.PowerManagementError)
@@ -158,10 +157,10 @@ func refused() []fault {
 		}},
 		{"no secret", 0, false, func(m *machine) {
 			m.provisioned()
-			m.must(m.Delete(m.Context(), m.secret))
+			m.Must(m.Delete(m.Context(), m.secret))
 			m.fails(bmh.Secret, metal3v1alpha1.ProvisionedRegistrationError)
 			m.secret.ResourceVersion, m.secret.UID = "", ""
-			m.must(m.Create(m.Context(), m.secret))
+			m.Must(m.Create(m.Context(), m.secret))
 			m.well()
 		}},
 		{"no way to boot", 0, false, func(m *machine) {
@@ -208,12 +207,13 @@ func TestIntegrationDeletionEnds(t *testing.T) {
 	w := start(t)
 	for name, spoil := range map[string]func(*machine){
 		"unreachable":       func(m *machine) { m.Fault(func(f *scripted.Faults) { f.Down = true }) },
-		"without-secret":    func(m *machine) { m.must(m.Delete(m.Context(), m.secret)) },
+		"without-secret":    func(m *machine) { m.Must(m.Delete(m.Context(), m.secret)) },
 		"wrong-credentials": func(m *machine) { m.Rotate("another") },
 		"stuck":             func(m *machine) { m.Fault(func(f *scripted.Faults) { f.StuckTask = true }) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			t.Parallel()
+			inner := w.with(t)
 			m := inner.declare("delete-"+name, scripted.Profiles()[1], scripted.Options{Seed: 200}, nil)
 			m.provisioned()
 			spoil(m)
@@ -227,7 +227,7 @@ func TestIntegrationDeletionEnds(t *testing.T) {
 // TestIntegrationRefusedOnce also by an appliance that was started again.
 func TestIntegrationRefusedOnce(t *testing.T) {
 	w := start(t)
-	inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+	inner := w.with(t)
 	m := inner.declare("refused-once", scripted.Profiles()[2], scripted.Options{Seed: 320}, nil)
 	m.provisioned()
 	m.Rotate("new-password")
@@ -242,78 +242,4 @@ func TestIntegrationRefusedOnce(t *testing.T) {
 	m.well()
 	m.delete()
 	m.gone()
-}
-
-var errKilled = errors.New("killed")
-
-// killer is a machine that asks for the controllers' end in the middle of a step.
-type killer struct {
-	at   string
-	kill chan struct{}
-}
-
-func (k *killer) did(what string) error {
-	if what == k.at {
-		k.at = ""
-		close(k.kill)
-		return errKilled
-	}
-	return nil
-}
-
-func (k *killer) PowerOn(context.Context) error { return k.did("on") }
-func (k *killer) PowerOff(context.Context, bool) error {
-	return k.did("off")
-}
-func (k *killer) Reset(context.Context) error          { return k.did("reset") }
-func (k *killer) Insert(context.Context, string) error { return k.did("insert") }
-func (k *killer) Eject(context.Context) error          { return k.did("eject") }
-func (k *killer) BootOnce(_ context.Context, target, _ string) error {
-	return k.did("boot " + target)
-}
-
-// TestIntegrationKilledReading: in the states in which the machine is left alone.
-func TestIntegrationKilledReading(t *testing.T) {
-	w := start(t)
-	for _, state := range []bmh.State{metal3v1alpha1.StateRegistering, metal3v1alpha1.StateInspecting, metal3v1alpha1.StateAvailable} {
-		inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
-		m := inner.declare("killed-"+string(state), scripted.Profiles()[3], scripted.Options{Seed: 310, MinLatency: 100 * time.Millisecond, MaxLatency: 100 * time.Millisecond}, nil)
-		m.state(state)
-		w.kill()
-		w.run()
-		m.state(metal3v1alpha1.StateAvailable)
-		m.well()
-		m.delete()
-		m.gone()
-	}
-}
-
-// TestIntegrationKilled in the middle of every step: what comes after ends as it would have.
-func TestIntegrationKilled(t *testing.T) {
-	w := start(t)
-	for _, at := range []string{"insert", "boot Cd", "on", "eject", "off"} {
-		t.Run(strings.ReplaceAll(at, " ", "-"), func(t *testing.T) {
-			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
-			k := &killer{at: at, kill: make(chan struct{})}
-			m := inner.declare("killed-"+strings.ToLower(strings.ReplaceAll(at, " ", "-")), scripted.Profiles()[0], scripted.Options{Seed: 300, Machine: k}, nil)
-			m.state(metal3v1alpha1.StateAvailable)
-			m.provision()
-			restarted := make(chan struct{})
-			go func() {
-				defer close(restarted)
-				<-k.kill
-				w.kill()
-				w.run()
-			}()
-			m.state(metal3v1alpha1.StateProvisioned)
-			m.annotate(api.BootImageAnnotation, api.BootImageInstalled)
-			m.eventually("medium ejected", func() bool { m.read(); return m.host.Annotations[api.MediumEjectedAnnotation] != "" })
-			m.delete()
-			m.gone()
-			<-restarted
-			if m.Power() != "Off" || len(m.Media()) != 0 {
-				t.Errorf("power %s, media %v", m.Power(), m.Media())
-			}
-		})
-	}
 }

@@ -21,7 +21,8 @@ func TestIntegrationFirmwareSettings(t *testing.T) {
 	for i, profile := range scripted.Profiles() {
 		name := strings.ReplaceAll(strings.ToLower(profile.Name), " ", "-")
 		t.Run(name, func(t *testing.T) {
-			inner := &world{T: t, Client: w.Client, rest: w.rest, kill: func() {}}
+			t.Parallel()
+			inner := w.with(t)
 			m := inner.declare("bios-"+name, profile, scripted.Options{Seed: uint64(500 + i)}, func(m *machine) {
 				// With the label the machine would wait for its image.
 				m.host.Labels, m.host.Spec.Online = nil, true
@@ -35,10 +36,10 @@ func TestIntegrationFirmwareSettings(t *testing.T) {
 func (m *machine) set(settings metal3v1alpha1.DesiredSettingsMap) {
 	m.Helper()
 	hfs := &metal3v1alpha1.HostFirmwareSettings{}
-	m.must(m.Get(m.Context(), client.ObjectKeyFromObject(m.host), hfs))
+	m.Must(m.Get(m.Context(), client.ObjectKeyFromObject(m.host), hfs))
 	before := hfs.DeepCopy()
 	hfs.Spec.Settings = settings
-	m.must(m.Patch(m.Context(), hfs, client.MergeFrom(before)))
+	m.Must(m.Patch(m.Context(), hfs, client.MergeFrom(before)))
 }
 
 func (m *machine) settled(what string, is func(*metal3v1alpha1.HostFirmwareSettings) bool) {

@@ -23,12 +23,15 @@ func TestIntegrationLife(t *testing.T) {
 		name := strings.ReplaceAll(strings.ToLower(profile.Name), " ", "-")
 		machines[name] = w.declare(name, profile, scripted.Options{Seed: uint64(i + 1)}, nil)
 	}
-	for name, m := range machines {
-		t.Run(name, func(t *testing.T) {
-			m.world = &world{T: t, Client: w.Client, rest: w.rest, kill: w.kill}
-			m.live(t)
-		})
-	}
+	t.Run("lives", func(t *testing.T) {
+		for name, m := range machines {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				m.scene = w.with(t)
+				m.live(t)
+			})
+		}
+	})
 	w.secretive(t)
 	for name, m := range machines {
 		if counts := m.Counts(); counts.AtOnce > 2 || counts.Sessions > 1 || counts.WrongLogins > 0 {
@@ -41,7 +44,7 @@ func (m *machine) live(t *testing.T) {
 	m.state(metal3v1alpha1.StateAvailable)
 	m.well()
 	data := &metal3v1alpha1.HardwareData{}
-	m.must(m.Get(t.Context(), client.ObjectKeyFromObject(m.host), data))
+	m.Must(m.Get(t.Context(), client.ObjectKeyFromObject(m.host), data))
 	found := data.Spec.HardwareDetails
 	if found == nil || len(found.NIC) == 0 || len(found.Storage) != 2 || found.RAMMebibytes != 65536 || m.host.Status.HardwareDetails == nil || data.Annotations[api.AssetTagAnnotation] == "" {
 		t.Fatalf("hardware %+v", data)
@@ -89,14 +92,14 @@ func (m *machine) live(t *testing.T) {
 }
 
 // secretive: no object but the Secrets has a password.
-func (w *world) secretive(t *testing.T) {
+func (w *scene) secretive(t *testing.T) {
 	t.Helper()
 	for _, list := range []client.ObjectList{
 		&eventsv1.EventList{}, &metal3v1alpha1.BareMetalHostList{}, &metal3v1alpha1.HardwareDataList{}, &metal3v1alpha1.HostFirmwareSettingsList{}, &metal3v1alpha1.FirmwareSchemaList{},
 	} {
-		w.must(w.List(t.Context(), list))
+		w.Must(w.List(t.Context(), list))
 		text, err := json.Marshal(list)
-		w.must(err)
+		w.Must(err)
 		if strings.Contains(string(text), password) {
 			t.Errorf("%T has a password", list)
 		}

@@ -5,37 +5,31 @@ package baremetalhost_test
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/slipway-io/slipway/assets/crds"
 	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/bmc"
 	"github.com/slipway-io/slipway/services/bmc/redfish"
 	"github.com/slipway-io/slipway/services/bmc/scripted"
 	"github.com/slipway-io/slipway/services/bmh"
 	"github.com/slipway-io/slipway/services/controllers/baremetalhost"
-	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/hostfirmwaresettings"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 const (
@@ -45,115 +39,69 @@ const (
 	password  = "scripted-password"
 )
 
-// world is a management API of our own release, with the controllers running.
-type world struct {
-	*testing.T
-	client.Client
-	rest *rest.Config
+// scene has the controllers running, in this process.
+type scene struct {
+	*world.World
 	kill func()
 	// poll is how often the controllers look at the power.
 	poll time.Duration
 }
 
-func start(t *testing.T) *world { return startPolling(t, time.Second) }
+func start(t *testing.T) *scene { return startPolling(t, time.Second) }
 
-func startPolling(t *testing.T, poll time.Duration) *world {
+func startPolling(t *testing.T, poll time.Duration) *scene {
 	t.Helper()
-	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
-	connection, err := environment.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	connection.QPS, connection.Burst = 200, 400
-	w := &world{T: t, rest: connection, poll: poll}
-	scheme, err := api.Scheme()
-	w.must(err)
-	w.Client, err = client.New(connection, client.Options{Scheme: scheme})
-	w.must(err)
-	w.must(crd.Install(t.Context(), w.Client, crds.FS))
-	for _, name := range []string{namespace, system} {
-		w.must(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
-	}
+	w := &scene{World: world.Start(t, namespace, system), poll: poll}
 	w.run()
 	t.Cleanup(func() { w.kill() })
 	return w
 }
 
+// with is the same world in a subtest, which does not end the controllers.
+func (w *scene) with(t *testing.T) *scene {
+	return &scene{World: w.World.With(t), kill: func() {}, poll: w.poll}
+}
+
 // run the controllers until kill, which leaves sessions and steps as they are.
-func (w *world) run() {
+func (w *scene) run() {
 	w.Helper()
-	scheme, err := api.Scheme()
-	w.must(err)
-	mgr, err := ctrl.NewManager(w.rest, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		GracefulShutdownTimeout: ptr.To(5 * time.Second),
-	})
-	w.must(err)
+	log := world.Log(w.T, password)
+	mgr := w.Manager(log)
+	w.Must(controllers(w.Context(), mgr, w.poll, log))
+	w.kill = w.Manage(mgr)
+}
+
+// controllers of BareMetalHosts, which hurry.
+func controllers(ctx context.Context, mgr ctrl.Manager, poll time.Duration, log *slog.Logger) error {
 	pool := bmc.NewPool(redfish.Open, time.Minute)
-	ctx, stop := context.WithCancel(context.Background())
-	w.must(baremetalhost.Index(ctx, mgr.GetFieldIndexer()))
-	log := slog.New(slog.NewTextHandler(testWriter{w.T}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
-	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: system, Log: log, Wait: hurry}
+	if err := baremetalhost.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: system, Log: log, Wait: world.Hurry}
 	hosts := baremetalhost.New(mgr.GetClient(), pool, mgr.GetEventRecorder("test"), baremetalhost.NewMetrics(), baremetalhost.Options{
-		Access: access, Poll: w.poll, Patience: bmh.Patience{Mistake: 3 * time.Second, Trouble: 6 * time.Second}, Log: log,
+		Access: access, Poll: poll, Patience: bmh.Patience{Mistake: 3 * time.Second, Trouble: 6 * time.Second}, Log: log,
 		Loader: func(string) string { return "http://192.0.2.1:8080/loaders/snponly.efi" },
 	})
-	w.must(hosts.SetupWithManager(mgr))
-	w.must((&hostfirmwaresettings.Reconciler{
+	settings := &hostfirmwaresettings.Reconciler{
 		Client: mgr.GetClient(), Pool: pool, Access: access, Refresh: 5 * time.Second, Pending: 500 * time.Millisecond, Log: log,
-	}).SetupWithManager(mgr))
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	w.kill = func() {
-		stop()
-		<-ended
-		w.kill = func() {}
 	}
-}
-
-// testWriter logs to the test while it runs, and finds passwords.
-type testWriter struct{ *testing.T }
-
-func (w testWriter) Write(line []byte) (int, error) {
-	if w.Context().Err() == nil && strings.Contains(string(line), password) {
-		w.Error("the log has a password")
-	}
-	if w.Context().Err() == nil && !strings.Contains(string(line), "level=DEBUG") {
-		w.Log(strings.TrimSpace(string(line)))
-	}
-	return len(line), nil
-}
-
-// hurry waits a hundredth.
-func hurry(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d / 100):
-		return nil
-	case <-ctx.Done():
-		return &bmc.Fault{Kind: bmc.Stuck, Err: ctx.Err()}
-	}
+	return errors.Join(hosts.SetupWithManager(mgr), settings.SetupWithManager(mgr))
 }
 
 // machine is a scripted BMC and its BareMetalHost.
 type machine struct {
-	*world
+	*scene
 	*scripted.BMC
 	host   *metal3v1alpha1.BareMetalHost
 	secret *corev1.Secret
 }
 
 // declare a host by its objects, whose BMC listens on loopback with a certificate that is trusted through a ConfigMap.
-func (w *world) declare(name string, profile scripted.Profile, options scripted.Options, change func(*machine)) *machine {
+func (w *scene) declare(name string, profile scripted.Profile, options scripted.Options, change func(*machine)) *machine {
 	w.Helper()
-	m := &machine{world: w, BMC: scripted.New(profile, options)}
+	m := &machine{scene: w, BMC: scripted.New(profile, options)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	w.must(err)
+	w.Must(err)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- m.Serve(ctx, listener, true) }()
@@ -163,7 +111,7 @@ func (w *world) declare(name string, profile scripted.Profile, options scripted.
 		<-served
 	})
 	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-ca"}, Data: map[string]string{"ca.crt": m.pem()}}
-	w.must(w.Create(w.Context(), ca))
+	w.Must(w.Create(w.Context(), ca))
 	m.secret = &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-bmc"},
 		Data:       map[string][]byte{"username": []byte("admin"), "password": []byte(password)},
@@ -176,14 +124,14 @@ func (w *world) declare(name string, profile scripted.Profile, options scripted.
 	if change != nil {
 		change(m)
 	}
-	w.must(w.Create(w.Context(), m.secret))
-	w.must(w.Create(w.Context(), m.host))
+	w.Must(w.Create(w.Context(), m.secret))
+	w.Must(w.Create(w.Context(), m.host))
 	return m
 }
 
 func (m *machine) pem() string {
 	certificate, err := m.Certificate()
-	m.must(err)
+	m.Must(err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}))
 }
 
@@ -197,7 +145,7 @@ func (m *machine) edit(change func(*metal3v1alpha1.BareMetalHost)) {
 	m.read()
 	before := m.host.DeepCopy()
 	change(m.host)
-	m.must(m.Patch(m.Context(), m.host, client.MergeFrom(before)))
+	m.Must(m.Patch(m.Context(), m.host, client.MergeFrom(before)))
 }
 
 func (m *machine) annotate(key, value string) {
@@ -212,14 +160,14 @@ func (m *machine) bare(key string) {
 
 func (m *machine) read() {
 	m.Helper()
-	m.must(m.Get(m.Context(), client.ObjectKeyFromObject(m.host), m.host))
+	m.Read(m.host)
 }
 
 func (m *machine) password(text string) {
 	m.Helper()
-	m.must(m.Get(m.Context(), client.ObjectKeyFromObject(m.secret), m.secret))
+	m.Must(m.Get(m.Context(), client.ObjectKeyFromObject(m.secret), m.secret))
 	m.secret.Data["password"] = []byte(text)
-	m.must(m.Update(m.Context(), m.secret))
+	m.Must(m.Update(m.Context(), m.secret))
 }
 
 func (m *machine) state(want bmh.State) {
@@ -256,7 +204,7 @@ func (m *machine) gone() {
 
 func (m *machine) delete() {
 	m.Helper()
-	m.must(m.Delete(m.Context(), m.host))
+	m.Must(m.Delete(m.Context(), m.host))
 }
 
 func (m *machine) Delete(ctx context.Context, object client.Object) error {
@@ -266,7 +214,7 @@ func (m *machine) Delete(ctx context.Context, object client.Object) error {
 // reasons of the host's Events.
 func (m *machine) reasons() string {
 	list := &eventsv1.EventList{}
-	m.must(m.List(m.Context(), list, client.InNamespace(namespace)))
+	m.Must(m.List(m.Context(), list, client.InNamespace(namespace)))
 	var out []string
 	for i := range list.Items {
 		if list.Items[i].Regarding.Name == m.host.Name {
@@ -283,13 +231,7 @@ func (m *machine) eventually(what string, is func() bool) {
 
 func (m *machine) within(limit time.Duration, what string, is func() bool) {
 	m.Helper()
-	began := time.Now()
-	for !is() {
-		if time.Since(began) > limit {
-			m.Fatalf("%s: %s: not within %s; starts %v\n%s", m.host.Name, what, limit, m.Starts(), m.told())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	m.Within(limit, what, is, func() string { return fmt.Sprintf("%s: started %v, %s", m.host.Name, m.Starts(), m.told()) })
 }
 
 func (m *machine) told() string {
@@ -298,18 +240,11 @@ func (m *machine) told() string {
 		s.PoweredOn, m.host.Annotations, m.Counts().Requests)
 }
 
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
 // trusted changes the certificate that is trusted.
 func (m *machine) trusted(pem string) {
 	m.Helper()
 	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: m.host.Name + "-ca"}}
-	m.must(m.Get(m.Context(), client.ObjectKeyFromObject(ca), ca))
+	m.Must(m.Get(m.Context(), client.ObjectKeyFromObject(ca), ca))
 	ca.Data["ca.crt"] = pem
-	m.must(m.Update(m.Context(), ca))
+	m.Must(m.Update(m.Context(), ca))
 }

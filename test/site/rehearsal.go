@@ -67,18 +67,18 @@ func (r *Rehearsal) PowerOn() error {
 	return nil
 }
 
-// Discover waits until every machine is a known Agent that nobody has approved, approves all with the operator's verb and waits for the verdict.
-func (r *Rehearsal) Discover(ctx context.Context) error {
+// Discover waits until that many machines are known Agents that nobody has approved, approves all with the operator's verb and waits for the verdict.
+func (r *Rehearsal) Discover(ctx context.Context, count int) error {
 	known := func(agent *agentv1beta1.Agent) bool {
 		return slices.Contains([]string{api.StateKnownUnbound, api.StateInsufficientUnbound}, agent.Status.DebugInfo.State)
 	}
-	if err := r.Agents(ctx, r.Management, r.Report, "every machine is in the inventory", 10*time.Minute, known); err != nil {
+	if err := r.SomeAgents(ctx, r.Management, r.Report, count, "machines are in the inventory", 10*time.Minute, known); err != nil {
 		return err
 	}
 	if err := r.Approve(ctx); err != nil {
 		return err
 	}
-	return r.Agents(ctx, r.Management, r.Report, "every agent is approved and known", time.Minute, func(agent *agentv1beta1.Agent) bool {
+	return r.SomeAgents(ctx, r.Management, r.Report, count, "agents are approved and known", time.Minute, func(agent *agentv1beta1.Agent) bool {
 		return agent.Spec.Approved && agent.Status.DebugInfo.State == api.StateKnownUnbound
 	})
 }

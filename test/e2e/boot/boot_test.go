@@ -36,11 +36,13 @@ type way struct {
 	shown string
 }
 
-// ways are those that neither the main job (BIOS by PXE and from the full ISO, UEFI from the minimal one) nor the site without
-// IPv4 show.
+// ways are those that no other test's machines show. The rest:
+//
+//	UEFI, virtual media, minimal ISO; BIOS, virtual media, full ISO; BIOS, PXE, iPXE    test/e2e, the main job
+//	UEFI, PXE, TFTP, iPXE                                                              test/e2e/gap/ipv4
+//	UEFI over IPv6 only, PXE, TFTP, iPXE; UEFI over IPv6 only, HTTP boot               test/e2e/gap/ipv6
 func ways() []way {
 	return []way{
-		{machine: &site.Machine{Name: "uefi", Firmware: site.UEFI}, path: "PXE, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
 		{machine: &site.Machine{Name: "http", Firmware: site.UEFI, NoPXE: []string{"IPv4", "IPv6"}}, path: "UEFI HTTP boot, iPXE", shown: "UEFI HTTPv4"},
 		{machine: &site.Machine{Name: "signed", Firmware: site.SecureBoot, Segment: signed}, path: "PXE, TFTP, shim, GRUB", shown: "Starting the live system"},
 		{machine: &site.Machine{Name: "proxy", Firmware: site.UEFI, Segment: proxied}, path: "ProxyDHCP beside dnsmasq, TFTP, iPXE", shown: "NBP filename is snponly.efi"},
@@ -78,7 +80,7 @@ func TestFirmware(t *testing.T) {
 	config.Segments = segments()
 	all := ways()
 	for _, way := range all {
-		way.machine.MemoryMiB = 2048
+		way.machine.MemoryMiB, way.machine.CPUs = 2048, 1
 		config.Machines = append(config.Machines, way.machine)
 	}
 	opened, err := site.Open(config)

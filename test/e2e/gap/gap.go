@@ -24,22 +24,29 @@ import (
 // Family is what differs between a site of IPv4 and one of IPv6 alone.
 type Family struct {
 	Segment site.Segment
-	Machine *site.Machine
+	// Machine becomes the node. Other, which may be nil, boots meanwhile.
+	Machine, Other *site.Machine
 	// Source is the address of the registry on the other side of the gap.
 	Source netip.Addr
+	// Booted looks at a machine that has become an Agent, Joined at the node and its pod of the image Workload.
+	Booted func(ctx context.Context, t *testing.T, r *site.Rehearsal, machine *site.Machine)
+	Joined func(ctx context.Context, t *testing.T, r *site.Rehearsal)
 }
 
-// workload is known to nobody at the site but by this name.
-const workload = sourceHost + "/team/hello:v1"
+// Workload is known to nobody at the site but by this name.
+const Workload = sourceHost + "/team/hello:v1"
 
 // Run is the whole way: from the source registry by `slipway mirror` to a disk, from the disk into the registry of an appliance that has no release at all,
 // and then a hosted cluster of that release whose node pulls the workload by its original name. Without a login nobody pulls but releases.
 func Run(t *testing.T, family Family) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
 	config := site.Under()
 	layout := config.Release
 	config.Release, config.Segments, config.Machines = "", []site.Segment{family.Segment}, []*site.Machine{family.Machine}
+	if family.Other != nil {
+		config.Machines = append(config.Machines, family.Other)
+	}
 	config.Settings = map[string]any{"registry": map[string]any{"htpasswd": htpasswd(t, config.Dir), "anonymousPull": false}}
 	opened, err := site.Open(config)
 	must(t, err)
@@ -57,7 +64,7 @@ kind: ImageSetConfiguration
 mirror:
   platform: {release: %q}
   additionalImages: [{name: %q}]
-`, s.release, workload), 0o600))
+`, s.release, Workload), 0o600))
 	must(t, s.run(ctx, r, config.Slipway, "mirror", "-c", imageSet, "--ca", s.ca, "--ignore-release-signature", "file://"+disk))
 
 	// From here on nothing happens on the other side.
@@ -71,16 +78,54 @@ mirror:
 	checkNobodyPulls(t, ctx, r)
 	pullSecret := nameNodes(t, ctx, r)
 
-	must(t, r.PowerOn())
-	must(t, r.Discover(ctx))
+	power(ctx, t, r, family, family.Machine)
+	must(t, r.Discover(ctx, 1))
 	createCluster(t, ctx, r, s.release, pullSecret)
+	t.Run("machines", func(t *testing.T) {
+		t.Run(family.Machine.Name, func(t *testing.T) {
+			t.Parallel()
+			join(ctx, t, r, family)
+		})
+		if family.Other == nil {
+			return
+		}
+		t.Run(family.Other.Name, func(t *testing.T) {
+			t.Parallel()
+			power(ctx, t, r, family, family.Other)
+			must(t, family.Other.PowerOff())
+		})
+	})
+	must(t, family.Machine.PowerOff())
+}
+
+// power the machine on and wait for its Agent.
+func power(ctx context.Context, t *testing.T, r *site.Rehearsal, family Family, machine *site.Machine) {
+	must(t, machine.PowerOn())
+	must(t, r.Until(ctx, machine.Name+" registers", 8*time.Minute, func(ctx context.Context) (bool, string, error) {
+		agent, err := r.AgentOf(ctx, r.Management, machine)
+		if err != nil || agent == nil || len(agent.Status.Inventory.Interfaces) == 0 {
+			return false, "no Agent", err
+		}
+		return true, "", nil
+	}))
+	spent, err := machine.CPU()
+	must(t, err)
+	family.Booted(ctx, t, r, machine)
+	r.Report.Say(machine.Name, "booted: firmware %s, %.0f s from power-on to Agent, %.0f s of a processor",
+		machine.Firmware, time.Since(machine.PoweredOn()).Seconds(), spent.Seconds())
+}
+
+// join waits for the node, and for a pod of what the disk brought.
+func join(ctx context.Context, t *testing.T, r *site.Rehearsal, family Family) {
 	checkMirroredName(t, ctx, r)
 	must(t, r.Join(ctx, 1))
 	checkGap(t, ctx)
-	logged, executed, err := r.PodOutput(ctx, r.Hosted, r.HostedConfig, workload, family.Machine.Name)
+	logged, executed, err := r.PodOutput(ctx, r.Hosted, r.HostedConfig, Workload, family.Machine.Name)
 	must(t, err)
-	r.Report.Say(family.Machine.Name, "pod of %s: %s, exec: %s", workload, logged, executed)
-	must(t, family.Machine.PowerOff())
+	r.Report.Say(family.Machine.Name, "pod of %s: %s, exec: %s", Workload, logged, executed)
+	if family.Joined != nil {
+		family.Joined(ctx, t, r)
+	}
 }
 
 // registryOf the appliance, by address: its DNS answers when it is up.

@@ -5,9 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -76,34 +74,6 @@ func checkStarts(t *testing.T, r *site.Rehearsal, least int) {
 		}
 		if counts := machine.BMC.Scripted.Counts(); counts.AtOnce > 2 {
 			t.Errorf("BMC of %s saw %d requests at a time", machine.Name, counts.AtOnce)
-		}
-	}
-}
-
-// checkBMCPasswords looks for passwords of BMCs in the appliance's log, its Events and the consoles.
-func checkBMCPasswords(t *testing.T, ctx context.Context, r *site.Rehearsal) {
-	events, err := r.BMCEvents(ctx)
-	must(t, err)
-	if len(events) == 0 {
-		t.Error("no Events of BareMetalHosts")
-	}
-	var told strings.Builder
-	for _, event := range events {
-		told.WriteString(event.Message + "\n")
-		t.Logf("%s %s: %s", event.InvolvedObject.Name, event.Reason, event.Message)
-	}
-	files := map[string][]byte{"Events": []byte(told.String())}
-	must(t, filepath.WalkDir(r.Dir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, ".log") {
-			files[path], err = os.ReadFile(path)
-		}
-		return err
-	}))
-	for name, text := range files {
-		for _, machine := range r.Machines {
-			if bytes.Contains(text, []byte(machine.BMC.Password())) {
-				t.Errorf("%s has the password of the BMC of %s", name, machine.Name)
-			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/slipway-io/slipway/mirror/plan"
@@ -22,7 +23,7 @@ import (
 type memory struct {
 	blobs map[string][]byte
 	fail  map[string]error
-	sent  int64
+	sent  atomic.Int64
 	after int64 // end of ctx once so much was sent
 	stop  context.CancelFunc
 }
@@ -45,7 +46,7 @@ func (s *sending) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.r.Read(p[:min(len(p), 64<<10)])
-	if s.m.sent += int64(n); s.m.after > 0 && s.m.sent > s.m.after {
+	if sent := s.m.sent.Add(int64(n)); s.m.after > 0 && sent > s.m.after {
 		s.m.stop()
 	}
 	return n, err
@@ -110,8 +111,8 @@ func TestSegmentsAreExactAndCheckable(t *testing.T) {
 	dir := t.TempDir()
 	const segment = 256 << 10
 	written := write(t, WriteConfig{Dir: dir, Plan: p, Source: m, Segment: segment})
-	if written.Moved != written.Bytes || m.sent != written.Bytes || len(written.Failed) != 0 {
-		t.Errorf("%+v, source sent %d", written, m.sent)
+	if written.Moved != written.Bytes || m.sent.Load() != written.Bytes || len(written.Failed) != 0 {
+		t.Errorf("%+v, source sent %d", written, m.sent.Load())
 	}
 	segments, err := filepath.Glob(filepath.Join(dir, "*.segment"))
 	if err != nil || len(segments) != written.Segments || written.Segments != int((written.Bytes+segment-1)/segment) {
@@ -137,8 +138,8 @@ func TestSegmentsAreExactAndCheckable(t *testing.T) {
 		t.Errorf("verify: %v, read %d of %d", err, read, written.Bytes)
 	}
 	check(t, r, m)
-	m.sent = 0
-	if again := write(t, WriteConfig{Dir: dir, Plan: p, Source: m, Segment: segment}); again.Moved != 0 || m.sent != 0 {
+	m.sent.Store(0)
+	if again := write(t, WriteConfig{Dir: dir, Plan: p, Source: m, Segment: segment}); again.Moved != 0 || m.sent.Load() != 0 {
 		t.Errorf("again: %+v", again)
 	}
 }
@@ -216,8 +217,8 @@ func TestKilledRunContinues(t *testing.T) {
 	}
 	m.after = 0
 	written := write(t, WriteConfig{Dir: dir, Plan: p, Source: m})
-	if m.sent > written.Bytes+noteEvery {
-		t.Errorf("source sent %d for %d", m.sent, written.Bytes)
+	if m.sent.Load() > written.Bytes+noteEvery {
+		t.Errorf("source sent %d for %d", m.sent.Load(), written.Bytes)
 	}
 	r, err := Open(dir, t.TempDir())
 	if err != nil {
@@ -247,9 +248,9 @@ func TestWhatSucceededIsThereAndTheRestFollows(t *testing.T) {
 	}
 	r.Close()
 	delete(m.fail, bad)
-	m.sent = 0
-	if written = write(t, WriteConfig{Dir: dir, Plan: p, Source: m}); len(written.Failed) != 0 || m.sent != p.Blobs[bad].Size {
-		t.Errorf("completed: %+v, source sent %d", written, m.sent)
+	m.sent.Store(0)
+	if written = write(t, WriteConfig{Dir: dir, Plan: p, Source: m}); len(written.Failed) != 0 || m.sent.Load() != p.Blobs[bad].Size {
+		t.Errorf("completed: %+v, source sent %d", written, m.sent.Load())
 	}
 	if r, err = Open(dir, t.TempDir()); err != nil {
 		t.Fatal(err)

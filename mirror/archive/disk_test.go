@@ -40,8 +40,8 @@ func TestDiskInside(t *testing.T) {
 	t.Run("too small", func(t *testing.T) {
 		fill(t, other, 8<<20)
 		_, err := Write(t.Context(), WriteConfig{Dir: dir, Plan: p, Source: m, Workers: 1})
-		if err == nil || !strings.Contains(err.Error(), "take a larger disk") || m.sent != 0 {
-			t.Errorf("%v after %d bytes", err, m.sent)
+		if err == nil || !strings.Contains(err.Error(), "take a larger disk") || m.sent.Load() != 0 {
+			t.Errorf("%v after %d bytes", err, m.sent.Load())
 		}
 	})
 	t.Run("fills up on the way", func(t *testing.T) {
@@ -54,10 +54,10 @@ func TestDiskInside(t *testing.T) {
 	})
 	t.Run("continues where it fits exactly", func(t *testing.T) {
 		fill(t, other, 3<<20) // of 32 MiB, with the 4 to spare
-		sent := m.sent
+		sent := m.sent.Load()
 		m.after = 0
 		write(t, WriteConfig{Dir: dir, Plan: p, Source: m})
-		if again := m.sent - sent; again > 24<<20-sent+2*noteEvery+buffer {
+		if again := m.sent.Load() - sent; again > 24<<20-sent+2*noteEvery+buffer {
 			t.Errorf("%d bytes were sent before and %d now", sent, again)
 		}
 		r, err := Open(dir, t.TempDir())
@@ -105,10 +105,11 @@ func TestDiesAtTheEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m.sent, m.after = 0, 0
+			m.after = 0
+			m.sent.Store(0)
 			write(t, c)
-			if most := int64(0); !lost && m.sent != most || lost && (m.sent == 0 || m.sent > 2*(256<<10)+600_000) {
-				t.Errorf("%d bytes were sent again", m.sent)
+			if most := int64(0); !lost && m.sent.Load() != most || lost && (m.sent.Load() == 0 || m.sent.Load() > 2*(256<<10)+600_000) {
+				t.Errorf("%d bytes were sent again", m.sent.Load())
 			}
 			r, err := Open(dir, t.TempDir())
 			if err != nil {

@@ -31,7 +31,7 @@ func TestEncryptionIsKept(t *testing.T) {
 			t.Errorf("read %v, %v", read.clear, err)
 		}
 	}
-	if newEncryption(false).name() == newEncryption(false).name() {
+	if one, other := newEncryption(false), newEncryption(false); one.name() == other.name() {
 		t.Error("two keys are one")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/bmc/scripted"
@@ -149,6 +150,11 @@ func specified() []custom {
 			m.startedFrom("UefiHttp http://192.0.2.1:8080/loaders/snponly.efi", "http")
 		}},
 		{"legacy", func(m *machine) { m.host.Spec.BootMode = metal3v1alpha1.Legacy }, func(m *machine) { m.startedFrom("Cd "+image, "virtual-media") }},
+		{"fields-without-effect", func(m *machine) { m.host.Spec.HardwareProfile = "dell" }, func(m *machine) {
+			m.state(metal3v1alpha1.StateAvailable)
+			m.edit(func(h *metal3v1alpha1.BareMetalHost) { h.Spec.NetworkData = &corev1.SecretReference{Name: "network"} })
+			m.eventually("two Events", func() bool { return strings.Count(m.reasons(), "NotApplied") == 2 })
+		}},
 		{"insecure", func(m *machine) {
 			delete(m.host.Annotations, api.BMCCAAnnotation)
 			m.host.Spec.BMC.DisableCertificateVerification = true

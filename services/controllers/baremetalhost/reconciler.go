@@ -65,6 +65,8 @@ type memory struct {
 	// silent polls in a row.
 	silent int
 	state  bmh.State
+	// ignored fields of the spec, which were told.
+	ignored []bmh.Field
 }
 
 // New reconciler; it does nothing before SetupWithManager and the manager's start.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ func (v *visit) run(ctx context.Context) error {
 			return err
 		}
 	}
+	v.sayIgnored()
 	var problem error
 	if v.host.HasBMCDetails() {
 		v.login, problem = v.options.Access.Login(ctx, v.host)
@@ -71,6 +73,17 @@ func (v *visit) run(ctx context.Context) error {
 		}
 	}
 	return v.write(ctx)
+}
+
+// sayIgnored once for each field of the spec that has no effect, when it comes.
+func (v *visit) sayIgnored() {
+	told := v.memory.ignored
+	v.memory.ignored = bmh.Ignored(&v.host.Spec)
+	for _, field := range v.memory.ignored {
+		if !slices.Contains(told, field) {
+			v.events.Eventf(v.host, nil, corev1.EventTypeWarning, "NotApplied", field.Path, "%s changes nothing here; what does: %s", field.Path, field.Instead)
+		}
+	}
 }
 
 // heldBack until the next try is due, unless what failed was changed since.

@@ -186,14 +186,21 @@ func TestReclaimIsTheBMCs(t *testing.T) {
 	s.expect(host1, api.StateKnownUnbound)
 }
 
-// TestClean is a declared host's disk, which is wiped before the host is known.
+// TestClean is a declared host's disk, which is wiped before the host is known; it is found while the host is on the line.
 func TestClean(t *testing.T) {
 	s := newSite(t)
 	s.discover(envA, host1)
-	s.user(host1, func(a *agentv1beta1.Agent) { a.Annotations = map[string]string{api.CleaningAnnotation: "metadata"} })
-	s.expect(host1, api.StateDiscoveringUnbound)
+	var disks []agentv1beta1.HostDisk
+	s.user(host1, func(a *agentv1beta1.Agent) { disks, a.Status.Inventory.Disks = a.Status.Inventory.Disks, nil })
 	path, env := at(envA, host1, "/instructions"), "env:"+envA
-	steps := s.call("GET", path, env, "").steps(t)
+	waiting := make(chan answer)
+	go func() { waiting <- s.call("GET", path, env, "", wire.PreferHeader, "wait=20") }()
+	time.Sleep(50 * time.Millisecond)
+	s.user(host1, func(a *agentv1beta1.Agent) {
+		a.Status.Inventory.Disks, a.Annotations = disks, map[string]string{api.CleaningAnnotation: "metadata"}
+	})
+	s.expect(host1, api.StateDiscoveringUnbound)
+	steps := (<-waiting).steps(t)
 	var request wire.CleanRequest
 	if len(steps.Instructions) != 1 || steps.Instructions[0].Type != "clean-disk" {
 		t.Fatalf("steps %+v", steps)

@@ -46,7 +46,8 @@ func (s *Server) instructions(w http.ResponseWriter, r *http.Request) {
 	if !c.installed {
 		s.sessions.show(c.hostID, r.Header.Get(wire.ApprovalHeader))
 	}
-	agent, err := s.update(r.Context(), c.agent, func(a *agentv1beta1.Agent) error {
+	var err error
+	c.agent, err = s.update(r.Context(), c.agent, func(a *agentv1beta1.Agent) error {
 		host.CheckIn(a, c.installed, s.Now())
 		return nil
 	})
@@ -55,7 +56,7 @@ func (s *Server) instructions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	wait := patience(r)
-	plan, steps, err := s.await(r.Context(), agent, wait)
+	plan, steps, err := s.await(r.Context(), c, wait)
 	if err != nil {
 		s.failed(w, r, c, "wait for the next step", err)
 		return
@@ -97,10 +98,11 @@ func (s *Server) readClock(c *call, r *http.Request) {
 	}
 }
 
-// await gives the steps that are due, at once or when the Agent's state brings some, at most after patience.
-func (s *Server) await(ctx context.Context, agent *agentv1beta1.Agent, patience time.Duration) (host.Plan, []host.StepType, error) {
-	hostID := agent.Name
-	plan := s.plan(ctx, agent)
+// await gives the steps that are due, at once or when the Agent's state brings some, at most after patience. The call's Agent is
+// the one that they were decided on.
+func (s *Server) await(ctx context.Context, c *call, patience time.Duration) (host.Plan, []host.StepType, error) {
+	hostID := c.hostID
+	plan := s.plan(ctx, c.agent)
 	next := plan.Next
 	if patience > 0 {
 		next = time.Second
@@ -115,6 +117,7 @@ func (s *Server) await(ctx context.Context, agent *agentv1beta1.Agent, patience 
 		if err != nil {
 			return plan, nil, err
 		}
+		c.agent = agent
 		plan = s.plan(ctx, agent)
 		steps, in := s.sessions.due(hostID, plan)
 		if len(steps) > 0 || plan.Exit || patience == 0 {
@@ -162,8 +165,7 @@ func (s *Server) power(ctx context.Context, agent *agentv1beta1.Agent) host.Powe
 func (s *Server) instruct(ctx context.Context, c *call, steps []host.StepType) ([]wire.Step, error) {
 	instructions := []wire.Step{}
 	for _, step := range steps {
-		agent := s.sessions.newest(c.agent)
-		args, err := s.arguments(ctx, c, agent, step)
+		args, err := s.arguments(ctx, c, step)
 		if err != nil {
 			return nil, fmt.Errorf("step %s of host %s: %w", step, c.hostID, err)
 		}
@@ -176,7 +178,8 @@ func (s *Server) instruct(ctx context.Context, c *call, steps []host.StepType) (
 	return instructions, nil
 }
 
-func (s *Server) arguments(ctx context.Context, c *call, agent *agentv1beta1.Agent, step host.StepType) ([]string, error) {
+func (s *Server) arguments(ctx context.Context, c *call, step host.StepType) ([]string, error) {
+	agent := c.agent
 	var argument any
 	switch step {
 	case host.StepInventory:

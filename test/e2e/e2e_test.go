@@ -11,6 +11,7 @@ import (
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
+	conditionsv1 "github.com/openshift/custom-resource-status/conditions/v1"
 
 	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/test/site"
@@ -80,8 +81,10 @@ func rebooting(agent *agentv1beta1.Agent) bool {
 	return false
 }
 
+// free for the next cluster, its disk wiped of what the last one left.
 func free(agent *agentv1beta1.Agent) bool {
-	return agent.Status.DebugInfo.State == api.StateKnownUnbound && agent.Spec.ClusterDeploymentName == nil
+	return agent.Status.DebugInfo.State == api.StateKnownUnbound && agent.Spec.ClusterDeploymentName == nil &&
+		conditionsv1.IsStatusConditionTrue(agent.Status.Conditions, api.DiskCleanedCondition)
 }
 
 func open(t *testing.T) *site.Rehearsal {

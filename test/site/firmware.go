@@ -36,7 +36,7 @@ type platform struct {
 	networkFirst bool
 }
 
-// pcProcessor is what emulation is quick with, a quarter less than with all that QEMU has. Both processors share a thread: whenever one waits for
+// pcProcessor is what emulation is quick with: AES and AVX cost it more than what programs do without them. Both processors share a thread: whenever one waits for
 // the other it would burn a host's processor. Without AES instructions, which are slow to emulate, TLS takes ChaCha20. As an in-order Intel it
 // needs no mitigations, and Linux trusts its clock without asking a device for the time.
 const pcProcessor = "qemu64,vendor=GenuineIntel,family=6,model=28,stepping=10,+cx16,+ssse3,+sse4.1,+sse4.2,+popcnt,+x2apic"

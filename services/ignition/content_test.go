@@ -97,6 +97,13 @@ func (s *site) put(path string, content []byte) {
 	s.blobs[path] = content
 }
 
+// unavailable has the registry answer the next requests with 503.
+func (s *site) unavailable(requests int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = requests
+}
+
 func (s *site) get(path string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +169,7 @@ func (s *site) linked(path, want string) {
 func TestFetchContent(t *testing.T) {
 	s := newSite(t)
 	s.place(s.node())
-	s.refuse = 2
+	s.unavailable(2)
 	if out, err := s.run(5); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

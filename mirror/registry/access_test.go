@@ -78,7 +78,10 @@ func TestForgedTokens(t *testing.T) {
 	if name, valid := s.readToken(a, s.writeToken(a, "")); !valid || name != "" {
 		t.Error("an anonymous token is not valid")
 	}
-	for _, forged := range []string{"", "x", token[:len(token)-1] + "A", "A" + token[1:], token + "AAAA", s.writeToken(a, "somebody")} {
+	other := func(at int) string { // the token with another character there
+		return token[:at] + map[bool]string{true: "B", false: "A"}[token[at] == 'A'] + token[at+1:]
+	}
+	for _, forged := range []string{"", "x", other(len(token) - 1), other(0), token + "AAAA", s.writeToken(a, "somebody")} {
 		if _, valid := s.readToken(a, forged); valid {
 			t.Errorf("%q is valid", forged)
 		}

@@ -36,8 +36,44 @@ type server struct {
 	seen map[string]int
 	sent int64
 	took int64 // bytes of request bodies
+	// open are the requests under way; an answer has arrived before its handler has ended.
+	open int
+	idle *gosync.Cond
 	// before is asked first; true means that it has answered.
 	before func(http.ResponseWriter, *http.Request) bool
+}
+
+// bytes that were sent and taken, once no request is under way.
+func (s *server) bytes() (sent, took int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.open > 0 {
+		s.idle.Wait()
+	}
+	return s.sent, s.took
+}
+
+// intercept has before asked from the next request on.
+func (s *server) intercept(before func(http.ResponseWriter, *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
+}
+
+// begin notes a request and gives who is asked before the registry.
+func (s *server) begin(method string) func(http.ResponseWriter, *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen[method]++
+	s.open++
+	return s.before
+}
+
+func (s *server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	s.idle.Broadcast()
 }
 
 func (s *server) count(method string) int {
@@ -59,6 +95,9 @@ func (s *server) total() int {
 func (s *server) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for s.open > 0 {
+		s.idle.Wait()
+	}
 	s.seen, s.sent = map[string]int{}, 0
 }
 
@@ -102,11 +141,10 @@ func serve(t *testing.T) *server {
 	store.Allow(registry.Access{Anonymous: true, Users: []registry.User{{Name: "pusher", Hash: hash, Push: []string{"*"}}}})
 	handler := store.Handler()
 	s := &server{seen: map[string]int{}}
+	s.idle = gosync.NewCond(&s.mu)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.seen[r.Method]++
-		before := s.before
-		s.mu.Unlock()
+		before := s.begin(r.Method)
+		defer s.end()
 		if before != nil && before(w, r) {
 			return
 		}

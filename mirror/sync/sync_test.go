@@ -38,8 +38,8 @@ func TestEachByteOnce(t *testing.T) {
 		t.Errorf("moved %d blobs and mounted %d, want 9 and 3", result.Blobs, result.Mounted)
 	}
 	totals, err := p.Totals()
-	if err != nil || result.Bytes != totals.Bytes || s.source.sent > totals.Bytes+50_000 {
-		t.Errorf("moved %d bytes, source sent %d, plan %+v, %v", result.Bytes, s.source.sent, totals, err)
+	if sent, _ := s.source.bytes(); err != nil || result.Bytes != totals.Bytes || sent > totals.Bytes+50_000 {
+		t.Errorf("moved %d bytes, source sent %d, plan %+v, %v", result.Bytes, sent, totals, err)
 	}
 	for _, n := range names {
 		s.pulls(t, n)
@@ -74,13 +74,13 @@ func TestFailureOfOneIsNotFailureOfAll(t *testing.T) {
 	}
 	push(t, s.source.host+"/good:v1", image(t, layer(t, 1000)))
 	push(t, s.source.host+"/bad:v1", image(t, bad))
-	s.source.before = func(w http.ResponseWriter, r *http.Request) bool {
+	s.source.intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, digest.String()) {
 			return false
 		}
 		_, _ = w.Write(make([]byte, 1000))
 		return true
-	}
+	})
 	result := s.run(t, t.Context(), s.plan(t, "good:v1", "bad:v1", "none:v1"))
 	planned := &Result{}
 	planned.AddFailures(s.previous.Failures)
@@ -108,24 +108,23 @@ func TestInterruptedRunContinues(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	s.target.before = func(_ http.ResponseWriter, r *http.Request) bool {
+	s.target.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut && r.ContentLength > 1_000_000 && s.target.count(http.MethodPut) > 3 {
 			r.Body = &ending{ReadCloser: r.Body, left: r.ContentLength / 2, end: cancel}
 		}
 		return false
-	}
+	})
 	s.run(t, ctx, p)
 	if ctx.Err() == nil {
 		t.Fatal("the run was not interrupted")
 	}
-	s.target.before = nil
+	s.target.intercept(nil)
 	result := s.run(t, t.Context(), p)
 	if result.Failed != 0 || result.Copied+result.Present != 6 {
 		t.Fatalf("%+v", result)
 	}
-	t.Logf("target took %d bytes, content has %d", s.target.took, totals.Bytes)
-	if float64(s.target.took) > 1.02*float64(totals.Bytes)+10_000 { // and the manifests
-		t.Errorf("target took %d bytes for %d", s.target.took, totals.Bytes)
+	if _, took := s.target.bytes(); float64(took) > 1.02*float64(totals.Bytes)+10_000 { // and the manifests
+		t.Errorf("target took %d bytes for %d", took, totals.Bytes)
 	}
 	for _, n := range names {
 		s.pulls(t, n)

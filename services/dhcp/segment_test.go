@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,18 +55,26 @@ func (l *link) client() *net.UDPConn {
 	return conn
 }
 
-// exchange sends a packet and collects what comes back in a second.
-func (l *link) exchange(conn *net.UDPConn, p *dhcpv4.DHCPv4, to string) map[netip.AddrPort]*dhcpv4.DHCPv4 {
+// exchange sends a packet and collects what comes back, until these servers have answered and for a second longer.
+func (l *link) exchange(conn *net.UDPConn, p *dhcpv4.DHCPv4, to string, servers ...string) map[netip.AddrPort]*dhcpv4.DHCPv4 {
 	l.t.Helper()
+	awaited := map[netip.AddrPort]bool{}
+	for _, server := range servers {
+		awaited[netip.MustParseAddrPort(server)] = true
+	}
 	if _, err := conn.WriteToUDPAddrPort(p.ToBytes(), netip.MustParseAddrPort(to)); err != nil {
 		l.t.Fatal(err)
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-		l.t.Fatal(err)
-	}
+	patience := 20 * time.Second
 	got := map[netip.AddrPort]*dhcpv4.DHCPv4{}
 	buf := make([]byte, 1500)
 	for {
+		if patience > 0 {
+			if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+				l.t.Fatal(err)
+			}
+			patience = 0
+		}
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return got
@@ -75,6 +84,12 @@ func (l *link) exchange(conn *net.UDPConn, p *dhcpv4.DHCPv4, to string) map[neti
 		}
 		if answer, err := dhcpv4.FromBytes(buf[:n]); err == nil && answer.TransactionID == p.TransactionID {
 			got[from] = answer
+			if awaited[from] {
+				delete(awaited, from)
+				if len(awaited) == 0 {
+					patience = time.Second
+				}
+			}
 		}
 	}
 }
@@ -143,13 +158,15 @@ func (l *link) dnsmasq() {
 	if _, err := in.Write([]byte("go\n")); err != nil {
 		l.t.Fatal(err)
 	}
-	for range 100 {
-		if out, err := exec.Command("nsenter", "-t", itoa(other.Process.Pid), "-n", "ss", "-Hlun", "sport", "=", ":67").Output(); err == nil && len(out) > 0 {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
+	waitFor(l.t, "dnsmasq listens", func() bool {
+		out, err := exec.Command("nsenter", "-t", itoa(other.Process.Pid), "-n", "ss", "-Hlun", "sport", "=", ":67").Output()
+		return err == nil && len(out) > 0
+	})
+	for _, port := range []string{"p0", "p1"} { // a bridge hears of a cable a moment after it is plugged in
+		waitFor(l.t, "the bridge forwards over "+port, func() bool {
+			return strings.Contains(l.run("ip", "-d", "link", "show", "dev", port), "state forwarding")
+		})
 	}
-	l.t.Fatal("dnsmasq does not listen")
 }
 
 func TestProxyBesideDnsmasq(t *testing.T) {
@@ -161,7 +178,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 		registry, stop := l.runServer(func(c *Config) { c.Proxy, c.Ranges = true, nil })
 		defer stop()
 		conn := l.client()
-		offers := l.exchange(conn, packet(t, 1, discover, append(pxe(iana.EFI_X86_64), dhcpv4.WithBroadcast(true))...), "255.255.255.255:67")
+		offers := l.exchange(conn, packet(t, 1, discover, append(pxe(iana.EFI_X86_64), dhcpv4.WithBroadcast(true))...), "255.255.255.255:67", "10.7.0.9:67", "10.7.0.2:67")
 		theirs, ours := offers[netip.MustParseAddrPort("10.7.0.9:67")], offers[netip.MustParseAddrPort("10.7.0.2:67")]
 		if theirs == nil || ours == nil {
 			t.Errorf("offers %v", offers)
@@ -171,12 +188,12 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 			t.Errorf("our offer: %s", ours.Summary())
 		}
 		address := theirs.YourIPAddr.String()
-		acks := l.exchange(conn, packet(t, 1, ask, append(pxe(iana.EFI_X86_64), asking(address), server("10.7.0.9"), dhcpv4.WithBroadcast(true))...), "255.255.255.255:67")
+		acks := l.exchange(conn, packet(t, 1, ask, append(pxe(iana.EFI_X86_64), asking(address), server("10.7.0.9"), dhcpv4.WithBroadcast(true))...), "255.255.255.255:67", "10.7.0.9:67")
 		if len(acks) != 1 || acks[netip.MustParseAddrPort("10.7.0.9:67")].MessageType() != dhcpv4.MessageTypeAck {
 			t.Errorf("acks %v", acks)
 		}
 		l.run("nsenter", "-t", l.pid, "-n", "ip", "addr", "add", address+"/24", "dev", "c0")
-		boots := l.exchange(conn, packet(t, 1, ask, append(pxe(iana.EFI_X86_64), having(address))...), "10.7.0.2:4011")
+		boots := l.exchange(conn, packet(t, 1, ask, append(pxe(iana.EFI_X86_64), having(address))...), "10.7.0.2:4011", "10.7.0.2:4011")
 		if ack := boots[netip.MustParseAddrPort("10.7.0.2:4011")]; ack == nil || ack.BootFileName != "snponly.efi" || ack.Options.Has(optionPXEVendor) {
 			t.Errorf("boot server: %v", boots)
 		}
@@ -199,15 +216,13 @@ func TestServerLooksAround(t *testing.T) {
 		registry, stop := l.runServer(func(*Config) {})
 		defer stop()
 		waitFor(t, "the other server is counted", func() bool { return metric(t, registry, "slipway_dhcp_other_servers") == 1 })
-		if n := metric(t, registry, "slipway_dhcp_conflicts_total"); n != 1 {
-			t.Errorf("%v conflicts", n)
-		}
+		waitFor(t, "the conflict is counted", func() bool { return metric(t, registry, "slipway_dhcp_conflicts_total") == 1 })
 		l.run("nsenter", "-t", l.pid, "-n", "ip", "addr", "flush", "dev", "c0")
 		conn := l.client()
-		if got := l.exchange(conn, packet(t, 4, discover, dhcpv4.WithBroadcast(true)), "255.255.255.255:67")[netip.MustParseAddrPort("10.7.0.2:67")]; got == nil || got.YourIPAddr.String() != "10.7.0.101" {
+		if got := l.exchange(conn, packet(t, 4, discover, dhcpv4.WithBroadcast(true)), "255.255.255.255:67", "10.7.0.2:67")[netip.MustParseAddrPort("10.7.0.2:67")]; got == nil || got.YourIPAddr.String() != "10.7.0.101" {
 			t.Errorf("a newcomer is offered %v", got)
 		}
-		if got := l.exchange(conn, packet(t, 1, discover, dhcpv4.WithBroadcast(true)), "255.255.255.255:67")[netip.MustParseAddrPort("10.7.0.2:67")]; got == nil || got.YourIPAddr.String() != "10.7.0.100" {
+		if got := l.exchange(conn, packet(t, 1, discover, dhcpv4.WithBroadcast(true)), "255.255.255.255:67", "10.7.0.2:67")[netip.MustParseAddrPort("10.7.0.2:67")]; got == nil || got.YourIPAddr.String() != "10.7.0.100" {
 			t.Errorf("who uses an address is offered %v", got)
 		}
 	}()
@@ -255,7 +270,7 @@ func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 200 {
+	for range 1200 {
 		if ok() {
 			return
 		}

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
@@ -80,7 +81,7 @@ func newLink(t *testing.T) *link {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Skipf("needs network namespaces: %v", err)
 	}
-	holder := exec.Command("unshare", "-n", "sh", "-c", "echo ready; exec sleep 60")
+	holder := exec.Command("unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity")
 	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := holder.StdoutPipe()
 	if err != nil {
@@ -196,8 +197,13 @@ func TestRealClient(t *testing.T) {
 
 // renew checks that a client renews by unicast from its own address.
 func (l *link) renew(s *Server) {
+	before := s.Leases()[0].Expires
 	client := l.udhcpc()
-	if err := client.Start(); err != nil {
+	out, err := client.StdoutPipe()
+	if err == nil {
+		err = client.Start()
+	}
+	if err != nil {
 		l.t.Error(err)
 		return
 	}
@@ -205,21 +211,15 @@ func (l *link) renew(s *Server) {
 		_ = client.Process.Kill()
 		_ = client.Wait()
 	}()
-	bound := s.Leases()[0].Expires
-	later := func(than time.Time) time.Time {
-		for range 100 {
-			if e := s.Leases()[0].Expires; e.After(than) {
-				return e
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		l.t.Error("the lease is not extended")
-		return than
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "bound ") { // then it has its address
 	}
-	bound = later(bound)
-	time.Sleep(200 * time.Millisecond) // until the client has its address
+	bound := s.Leases()[0].Expires
+	if !bound.After(before) {
+		l.t.Errorf("the lease is not extended: %s, then %s", before, bound)
+	}
 	if err := client.Process.Signal(syscall.SIGUSR1); err != nil {
 		l.t.Error(err)
 	}
-	later(bound)
+	waitFor(l.t, "the lease is extended by unicast", func() bool { return s.Leases()[0].Expires.After(bound) })
 }

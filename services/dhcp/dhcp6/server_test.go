@@ -53,7 +53,7 @@ func newLink(t *testing.T) *link {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Skipf("needs network namespaces: %v", err)
 	}
-	holder := exec.Command("unshare", "-n", "sh", "-c", "echo ready; exec sleep 120")
+	holder := exec.Command("unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity")
 	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := holder.StdoutPipe()
 	if err != nil {
@@ -99,7 +99,7 @@ func (l *link) inside(argv ...string) string {
 // settled waits until the client's link-local address is no longer tentative.
 func (l *link) settled() {
 	l.t.Helper()
-	for range 100 {
+	for range 1200 {
 		if out := l.inside("ip", "-6", "addr", "show", "dev", "c0", "scope", "link"); strings.Contains(out, "fe80") && !strings.Contains(out, "tentative") {
 			return
 		}
@@ -126,6 +126,24 @@ func (l *link) start(cfg Config, registry *prometheus.Registry, log *slog.Logger
 	}
 }
 
+// end ends the client in the background, which writes the number of its process a moment after it has left the foreground.
+func (l *link) end(pid string) {
+	l.t.Helper()
+	for range 1200 {
+		if exec.Command("sh", "-c", "test -s "+pid+" && kill $(cat "+pid+")").Run() == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	for range 1200 {
+		if exec.Command("sh", "-c", "kill -0 $(cat "+pid+")").Run() != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	l.t.Fatal("the client does not end")
+}
+
 // TestRealClient is Debian's dhclient, over a restart of the server, to the release of its lease.
 func TestRealClient(t *testing.T) {
 	l := newLink(t)
@@ -142,10 +160,11 @@ func TestRealClient(t *testing.T) {
 	if err := os.WriteFile(conf, []byte("also request dhcp6.name-servers, dhcp6.domain-search;\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	pid := filepath.Join(dir, "pid")
 	client := func(args ...string) string {
 		t.Helper()
 		_ = os.Remove(seen)
-		common := []string{"timeout", "20", "dhclient", "-6", "-1", "-cf", conf, "-sf", script, "-lf", filepath.Join(dir, "client.leases"), "-pf", filepath.Join(dir, "pid")}
+		common := []string{"timeout", "60", "dhclient", "-6", "-1", "-cf", conf, "-sf", script, "-lf", filepath.Join(dir, "client.leases"), "-pf", pid}
 		l.inside(append(append(common, args...), "c0")...)
 		env, err := os.ReadFile(seen)
 		if err != nil {
@@ -164,7 +183,7 @@ func TestRealClient(t *testing.T) {
 	}
 	stop()
 	// The restarted server knows the lease; the client comes back as if it had woken up (CONFIRM).
-	l.run("sh", "-c", "kill $(cat "+filepath.Join(dir, "pid")+")")
+	l.end(pid)
 	l.inside("ip", "-6", "addr", "flush", "dev", "c0", "scope", "global")
 	stop = l.start(cfg, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if got := client(); !strings.Contains(got, "new_ip6_address=fd07::100") {

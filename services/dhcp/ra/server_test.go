@@ -60,7 +60,7 @@ func newLink(t *testing.T) *link {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Skipf("needs network namespaces: %v", err)
 	}
-	holder := exec.Command("unshare", "-n", "sh", "-c", "echo ready; exec sleep 120")
+	holder := exec.Command("unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity")
 	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := holder.StdoutPipe()
 	if err != nil {
@@ -104,7 +104,7 @@ func (l *link) inside(argv ...string) string {
 func (l *link) until(words []string, argv ...string) {
 	l.t.Helper()
 	var out string
-	for range 100 {
+	for range 600 {
 		out = l.inside(argv...)
 		if containsAll(out, words) {
 			return
@@ -153,7 +153,7 @@ func TestRealHost(t *testing.T) {
 		"Stateful address conf.    :          Yes", "Stateful other conf.      :          Yes", "Router lifetime           :            0",
 		"Prefix                   : fd07::/64", "On-link                 :          Yes", "Autonomous address conf.:          Yes",
 		"Recursive DNS server     : fd07::2", "DNS search list          : site.example", "MTU                      :         1500",
-	}, "timeout", "10", "rdisc6", "-1", "c0")
+	}, "timeout", "60", "rdisc6", "-1", "-r", "50", "c0")
 	if routes := l.inside("ip", "-6", "route", "show", "default"); strings.Contains(routes, "default") {
 		t.Errorf("a default route through what is no router: %s", routes)
 	}
@@ -162,7 +162,7 @@ func TestRealHost(t *testing.T) {
 	stop = l.start(cfg, &buffer{})
 	l.until([]string{"default via fe80::"}, "ip", "-6", "route", "show", "default")
 	stop()
-	for range 50 {
+	for range 600 {
 		if l.inside("ip", "-6", "route", "show", "default") == "" {
 			return
 		}
@@ -189,14 +189,14 @@ func TestForeignRouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.sendInside(raw)
-	for range 100 {
+	for range 600 {
 		if strings.Contains(log.String(), "a router of the site advertises here") {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	l.sendInside(raw)
-	out := l.inside("timeout", "10", "rdisc6", "-1", "c0")
+	out := l.inside("timeout", "60", "rdisc6", "-1", "-r", "50", "c0")
 	if strings.Contains(out, "Prefix") || !strings.Contains(out, "Recursive DNS server     : fd07::2") {
 		t.Errorf("beside the router:\n%s", out)
 	}

@@ -19,8 +19,10 @@ type Options struct {
 	Window  int
 	Timeout int  // seconds
 	Size    bool // ask for the size
-	// Patience is how long to wait for a packet before the last one is sent again, five times; a second when 0.
+	// Patience is how long to wait for a packet before the last one is sent again; a second when 0.
 	Patience time.Duration
+	// Tries is how often it is sent again before the server is given up; five times when 0.
+	Tries int
 }
 
 // Result is what became of a transfer.
@@ -37,8 +39,6 @@ type Refused struct {
 }
 
 func (r *Refused) Error() string { return fmt.Sprintf("server said error %d: %s", r.Code, r.Message) }
-
-const tries = 5
 
 // Request is the packet of a read request.
 func Request(name, mode string, o Options) []byte {
@@ -68,6 +68,9 @@ func Get(server netip.AddrPort, name string, o Options, w io.Writer) (Result, er
 	defer conn.Close()
 	if o.Patience == 0 {
 		o.Patience = time.Second
+	}
+	if o.Tries == 0 {
+		o.Tries = 5
 	}
 	c := &client{conn: conn, o: o, to: server, w: w, block: 512, window: 1, packet: make([]byte, 65536), last: Request(name, "octet", o)}
 	err = c.run()
@@ -104,7 +107,7 @@ func (c *client) run() error {
 		n, from, err := c.conn.ReadFromUDPAddrPort(c.packet)
 		var timeout net.Error
 		if errors.As(err, &timeout) && timeout.Timeout() {
-			if silent++; silent > tries {
+			if silent++; silent > c.o.Tries {
 				return fmt.Errorf("server is silent after %d bytes", c.result.Bytes)
 			}
 			c.armed = time.Time{}

@@ -192,17 +192,27 @@ func TestZoneInsideZone(t *testing.T) {
 	}
 }
 
+// both listens with UDP and TCP on one port. The port that UDP gets may be taken for TCP: then on another.
+func both(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for {
+		packet, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.Listen("tcp", packet.LocalAddr().String())
+		if err == nil {
+			return packet, listener
+		}
+		t.Log(err)
+		packet.Close()
+	}
+}
+
 // upstream answers every A question with many addresses, cut over UDP.
 func upstream(t *testing.T, asked *atomic.Int32) netip.AddrPort {
 	t.Helper()
-	packet, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", packet.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packet, listener := both(t)
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		asked.Add(1)
 		m := new(dns.Msg)
@@ -233,7 +243,7 @@ func TestForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	s := serve(t, Config{Timeout: 100 * time.Millisecond, Upstreams: []netip.AddrPort{silent.LocalAddr().(*net.UDPAddr).AddrPort(), upstream(t, &asked)}})
+	s := serve(t, Config{Timeout: time.Second, Upstreams: []netip.AddrPort{silent.LocalAddr().(*net.UDPAddr).AddrPort(), upstream(t, &asked)}})
 	if err := s.Set(siteRecords()); err != nil {
 		t.Fatal(err)
 	}

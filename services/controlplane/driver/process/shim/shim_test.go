@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // running is a shim inside of the test, which watches it through its supervisor.
@@ -57,7 +59,7 @@ func (r *running) load(t *testing.T, components ...Component) {
 // until waits for a status and returns it.
 func (r *running) until(t *testing.T, what string, cond func(map[string]ComponentStatus) bool) map[string]ComponentStatus {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	var last Status
 	for time.Now().Before(deadline) {
 		last = r.sup.await(t.Context(), last.Revision, 100*time.Millisecond)
@@ -79,29 +81,52 @@ func shell(name, script string, after ...string) Component {
 
 const forever = "exec sleep 1000"
 
+// reserve takes a port of the loopback on which nothing listens before listen is called, and which nobody else gets.
+func reserve(t *testing.T) (address string, listen func()) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port), func() {
+		t.Helper()
+		if err := unix.Listen(fd, 128); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestOrderOfStartAndStop(t *testing.T) {
 	journal := filepath.Join(t.TempDir(), "journal")
 	note := func(name string) string {
 		return fmt.Sprintf("trap 'echo stop %[1]s >>%[2]s; exit' TERM; echo start %[1]s >>%[2]s; while :; do sleep 0.02; done", name, journal)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	first := shell("first", note("first"))
+	addr, listen := reserve(t)
+	first, second := shell("first", note("first")), shell("second", note("second"), "first")
 	first.Ready = &Probe{Addr: addr}
-	r := runPlan(t, first, shell("second", note("second"), "first"))
-
-	time.Sleep(300 * time.Millisecond)
-	r.until(t, "first alone", func(s map[string]ComponentStatus) bool { return s["first"].PID != 0 && s["second"].PID == 0 })
-	if l, err = net.Listen("tcp", addr); err != nil {
-		t.Fatal(err)
+	first.StopGrace, second.StopGrace = time.Minute, time.Minute
+	r := runPlan(t, first, second)
+	written := func(text string) { // a shell that has written that it starts has set its trap
+		t.Helper()
+		r.until(t, text, func(map[string]ComponentStatus) bool {
+			data, err := os.ReadFile(journal)
+			return err == nil && string(data) == text
+		})
 	}
-	defer l.Close()
+	written("start first\n")
+	time.Sleep(300 * time.Millisecond) // in which the second must not start
+	r.until(t, "first alone", func(s map[string]ComponentStatus) bool { return s["first"].PID != 0 && s["second"].PID == 0 })
+	listen()
 	r.until(t, "both", func(s map[string]ComponentStatus) bool { return s["first"].Ready && s["second"].Ready })
-	time.Sleep(200 * time.Millisecond) // for the shell to set its trap
+	written("start first\nstart second\n")
 	r.stop()
 	<-r.done
 	got, err := os.ReadFile(journal)
@@ -111,15 +136,28 @@ func TestOrderOfStartAndStop(t *testing.T) {
 }
 
 func TestRestartsWithBackOff(t *testing.T) {
-	r := runPlan(t, shell("x", "echo the disk is full; exit 3"))
+	file := filepath.Join(t.TempDir(), "starts")
+	r := runPlan(t, shell("x", "date +%s%N >>"+file+"; echo the disk is full; exit 3"))
 	s := r.until(t, "restarts", func(s map[string]ComponentStatus) bool { return s["x"].Restarts >= 3 && s["x"].PID == 0 })
 	if got := s["x"].Message; !strings.Contains(got, "exit status 3") || !strings.HasSuffix(got, "the disk is full") {
 		t.Errorf("message is %q", got)
 	}
-	begin := time.Now()
-	r.until(t, "the next restart", func(s map[string]ComponentStatus) bool { return s["x"].Restarts >= 4 })
-	if took := time.Since(begin); took < 500*time.Millisecond {
-		t.Errorf("started again after %s", took)
+	r.until(t, "the next restart", func(s map[string]ComponentStatus) bool { return s["x"].Restarts >= 4 && s["x"].PID == 0 })
+	data, err := os.ReadFile(file)
+	starts := strings.Fields(string(data))
+	if err != nil || len(starts) < 5 {
+		t.Fatalf("%d starts, %v", len(starts), err)
+	}
+	var at [5]int64
+	for i := range at {
+		if at[i], err = strconv.ParseInt(starts[i], 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, least := range []time.Duration{firstDelay, 2 * firstDelay, 4 * firstDelay, 8 * firstDelay} {
+		if took := time.Duration(at[i+1] - at[i]); took < least {
+			t.Errorf("start %d came %s after the one before, want %s or more", i+2, took, least)
+		}
 	}
 }
 
@@ -146,7 +184,7 @@ func TestReload(t *testing.T) {
 	if after["changed"].Restarts != 0 {
 		t.Error("a change was counted as a restart")
 	}
-	for deadline := time.Now().Add(5 * time.Second); syscall.Kill(before["gone"].PID, 0) == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); syscall.Kill(before["gone"].PID, 0) == nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a removed component still runs")
 		}
@@ -172,7 +210,7 @@ func TestStubbornProcessIsKilled(t *testing.T) {
 		t.Errorf("stopping took %s", took)
 	}
 	stat := filepath.Join("/proc", strings.TrimSpace(string(data)), "stat")
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if stat, err := os.ReadFile(stat); err != nil || strings.Contains(string(stat), ") Z ") {
 			return
 		}

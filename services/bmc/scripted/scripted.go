@@ -222,11 +222,12 @@ func (b *BMC) Serve(ctx context.Context, listener net.Listener, secure bool) err
 // ServeHTTP answers as the vendor would.
 func (b *BMC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	faults, latency, failing := b.begin()
-	defer b.end()
 	if faults.Down {
+		b.end() // who sees the connection end asks again at once
 		drop(w)
 		return
 	}
+	defer b.end()
 	select {
 	case <-time.After(latency):
 	case <-r.Context().Done():

@@ -170,7 +170,7 @@ func (s *site) version() string {
 func (s *site) await(state string) time.Duration {
 	s.t.Helper()
 	started := time.Now()
-	for time.Since(started) < 20*time.Second {
+	for time.Since(started) < time.Minute {
 		if found := s.agent(); found != nil && host.State(found) == state {
 			return time.Since(started)
 		}
@@ -257,10 +257,14 @@ func claim(a *agentv1beta1.Agent) {
 	a.Spec.IgnitionEndpointTokenReference = &agentv1beta1.IgnitionEndpointTokenReference{Namespace: "clusters-demo", Name: "token"}
 }
 
-// boot runs the agent until its reboot.
+// boot runs the agent until its reboot, or the test's end.
 func (s *site) boot(token string, args ...string) <-chan error {
-	ended := make(chan error, 1)
-	go func() { ended <- run(s.t.Context(), args, token, s.t.Output()) }()
+	ended, gone := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(gone)
+		ended <- run(s.t.Context(), args, token, s.t.Output())
+	}()
+	s.t.Cleanup(func() { <-gone })
 	return ended
 }
 

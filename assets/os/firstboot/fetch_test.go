@@ -22,7 +22,7 @@ var content = bytes.Repeat([]byte("root file system "), 100_000)
 
 func newFetch(t *testing.T, url string) *fetch {
 	return &fetch{url: url, sha256: fmt.Sprintf("%x", sha256.Sum256(content)), out: filepath.Join(t.TempDir(), "rootfs.img"),
-		log: slog.New(slog.DiscardHandler), firstWait: time.Millisecond, maxWait: 2 * time.Millisecond, stall: 200 * time.Millisecond}
+		log: slog.New(slog.DiscardHandler), firstWait: time.Millisecond, maxWait: 2 * time.Millisecond, stall: 2 * time.Second}
 }
 
 func serve(t *testing.T, address string, h http.HandlerFunc) *httptest.Server {
@@ -41,6 +41,7 @@ func serve(t *testing.T, address string, h http.HandlerFunc) *httptest.Server {
 func TestFetchContinues(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(address, func(t *testing.T) {
+			t.Parallel()
 			var mu sync.Mutex
 			var ranges []string
 			srv := serve(t, address, func(w http.ResponseWriter, r *http.Request) {

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/slipway-io/slipway/services/controlplane"
 	"github.com/slipway-io/slipway/services/controlplane/driver/process"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 // The test program is also the shim.
@@ -30,7 +29,7 @@ const roleEnv = "SLIPWAY_TEST_ROLE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(roleEnv) != "shim" {
-		os.Exit(m.Run())
+		os.Exit(world.Main(m))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -49,44 +48,15 @@ func (u unpacked) Unpack(_ context.Context, ref string) (string, error) {
 
 // TestIntegrationRealAPI starts the management plane for real and uses the controllers that it keeps.
 func TestIntegrationRealAPI(t *testing.T) {
-	release := os.Getenv("SLIPWAY_RELEASE_BIN")
-	if release == "" {
-		t.Fatal("SLIPWAY_RELEASE_BIN has to name a directory with the release's images, unpacked")
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	driver := process.New(process.Config{
-		StateDir: dir, Images: unpacked(release), Shim: []string{"/usr/bin/env", roleEnv + "=shim", self}, Log: slog.New(slog.DiscardHandler),
-	})
-	t.Cleanup(func() {
-		if err := driver.Delete(context.Background(), controlplane.ManagementName); err != nil {
-			t.Error(err)
-		}
-	})
-	p := New(Config{
-		StateDir: dir, Driver: driver, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Images: map[string]string{controlplane.ImageEtcd: "etcd", controlplane.ImageKubernetes: "kubernetes"},
-		Spec: controlplane.Spec{
-			AdvertiseAddress: netip.MustParseAddr("192.0.2.10"), APIPort: freePort(t),
-			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("172.30.0.0/16")},
-		},
-	})
+	s := newSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	if err := p.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(ctx); err != nil {
-		t.Fatalf("second start: %v", err)
-	}
+	p, err := s.start(ctx)
+	s.must(err)
+	s.must(p.Start(ctx)) // what runs is found running
 	useAPI(ctx, t, p.AdminKubeconfig())
-	status, err := driver.Status(ctx, controlplane.ManagementName)
-	if err != nil {
-		t.Fatal(err)
-	}
+	status, err := s.driver.Status(ctx, controlplane.ManagementName)
+	s.must(err)
 	for _, c := range status.Components {
 		if c.Restarts > 0 {
 			t.Errorf("%s was restarted: %s", c.Name, c.Message)
@@ -151,14 +121,4 @@ func eventually(ctx context.Context, t *testing.T, what string, cond func() bool
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

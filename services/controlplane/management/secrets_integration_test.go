@@ -53,7 +53,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s := &site{T: t, dir: t.TempDir(), spec: controlplane.Spec{
-		AdvertiseAddress: netip.MustParseAddr("192.0.2.10"), APIPort: freePort(t),
+		AdvertiseAddress: netip.MustParseAddr("192.0.2.10"), APIPort: 30443,
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("172.30.0.0/16")},
 	}}
 	s.driver = process.New(process.Config{
@@ -133,6 +133,9 @@ func (s *site) search(texts ...string) (found []string) {
 			return nil
 		}
 		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // etcd renames and removes files while it runs
+		}
 		if err != nil {
 			return err
 		}
@@ -214,6 +217,26 @@ func (s *site) older(ctx context.Context) (kubeconfig []byte) {
 	return secrets[pki.LocalhostKubeconfig].Data[pki.KeyKubeconfig]
 }
 
+// interrupted start, which ends when the first encrypted Secret is there.
+func (s *site) interrupted(ctx context.Context) {
+	s.Helper()
+	ctx, interrupt := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.start(ctx)
+		ended <- err
+	}()
+	for len(s.search(encryptedPrefix)) == 0 {
+		select {
+		case <-ctx.Done():
+			s.Fatal("no Secret was encrypted")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	interrupt()
+	s.Logf("interrupted: %v", <-ended)
+}
+
 // TestIntegrationMigration of a state directory whose Secrets are in clear, which is interrupted once.
 func TestIntegrationMigration(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -224,14 +247,7 @@ func TestIntegrationMigration(t *testing.T) {
 	if found := s.search(password); len(found) == 0 {
 		t.Fatal("the older version kept no Secret in clear: nothing is shown")
 	}
-	interrupted, interrupt := context.WithCancel(ctx)
-	go func() {
-		eventually(ctx, t, "the first encrypted Secret", func() bool { return len(s.search(encryptedPrefix)) > 0 })
-		interrupt()
-	}()
-	if _, err := s.start(interrupted); err != nil {
-		t.Logf("interrupted: %v", err)
-	}
+	s.interrupted(ctx)
 	if found := s.search(password); len(found) == 0 {
 		t.Log("the interruption came too late to show anything")
 	}

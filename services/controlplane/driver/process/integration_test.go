@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/slipway-io/slipway/services/controlplane"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 // The test program is also the shim and the owner of a driver, so that those can be killed.
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("applied")
 		<-ctx.Done()
 	default:
-		os.Exit(m.Run())
+		os.Exit(world.Main(m))
 	}
 }
 
@@ -117,7 +118,7 @@ func TestIntegrationLifecycle(t *testing.T) {
 				t.Errorf("%s still is %d", name, pid)
 			}
 		}
-		if err := s.answering(t)(); err != nil {
+		if err := s.answering(t, "/readyz")(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -126,9 +127,7 @@ func TestIntegrationLifecycle(t *testing.T) {
 		if err := s.driver.Stop(t.Context(), testName); err != nil {
 			t.Fatal(err)
 		}
-		if left := processesOf(t, s.dir); len(left) > 0 {
-			t.Errorf("processes left: %v", left)
-		}
+		s.leavesNothing(t)
 		if _, err := s.driver.Status(t.Context(), testName); err == nil {
 			t.Error("a stopped control plane has a status")
 		}
@@ -160,8 +159,8 @@ func TestIntegrationOwnerDies(t *testing.T) {
 		t.Fatalf("owner did not apply: %v", err)
 	}
 	before := pids(s.ready(t))
-	ask := s.answering(t)
-	failed := make(chan int)
+	ask := s.answering(t, "/version")
+	failed := make(chan int, 1)
 	polling, stop := context.WithCancel(t.Context())
 	go func() {
 		failures := 0
@@ -219,7 +218,7 @@ func TestIntegrationRunRestoresShim(t *testing.T) {
 	changes := make(chan string, 1000)
 	s.driver.cfg.OnChange = func(name string) { changes <- name }
 	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() { done <- s.driver.Run(ctx) }()
 	if err := s.apply(t.Context(), nil); err != nil {
 		t.Fatal(err)

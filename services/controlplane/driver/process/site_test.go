@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -99,13 +98,7 @@ func newSite(t *testing.T) *site {
 	}
 	// A long path on purpose: control sockets must not depend on it.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long-", 20))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	s := &site{dir: dir, port: port, driver: newDriver(dir)}
+	s := &site{dir: dir, port: 30443, driver: newDriver(dir)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.dump(t)
@@ -113,9 +106,7 @@ func newSite(t *testing.T) *site {
 		if err := s.driver.Delete(context.Background(), testName); err != nil {
 			t.Errorf("delete: %v", err)
 		}
-		if left := processesOf(t, dir); len(left) > 0 {
-			t.Errorf("processes left: %v", left)
-		}
+		s.leavesNothing(t)
 	})
 	return s
 }
@@ -161,6 +152,21 @@ func processesOf(t *testing.T, dir string) []string {
 	return found
 }
 
+// leavesNothing: every process of the control plane ends. The shim gives its lock away before it has quite ended.
+func (s *site) leavesNothing(t *testing.T) {
+	t.Helper()
+	var left []string
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if left = processesOf(t, s.dir); len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("processes left: %v", left)
+			return
+		}
+	}
+}
+
 // shimPID is found the way that the driver finds it: by its socket.
 func (s *site) shimPID(t *testing.T) int {
 	t.Helper()
@@ -174,8 +180,8 @@ func (s *site) shimPID(t *testing.T) int {
 	return 0
 }
 
-// answering asks the API anonymously for its health.
-func (s *site) answering(t *testing.T) func() error {
+// answering asks the API anonymously. An API that is gone refuses at once; one that is slow on a busy machine is there.
+func (s *site) answering(t *testing.T, path string) func() error {
 	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(s.dir, "controlplanes", testName, "mounts", "kube-apiserver", "serving", "ca.crt"))
 	if err != nil {
@@ -183,11 +189,11 @@ func (s *site) answering(t *testing.T) func() error {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "api.demo.site.example"},
 	}}
 	return func() error {
-		resp, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d/readyz", s.port))
+		resp, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d%s", s.port, path))
 		if err != nil {
 			return err
 		}

@@ -57,11 +57,13 @@ type life struct {
 func (l *life) through(m func() *machine, begin func(), points ...point) {
 	l.Helper()
 	for i, p := range points {
+		// Nothing kills them before they are armed; from then on they may be dead at any moment.
+		running := l.killer.runs()
 		killed := l.killer.arm(p)
 		if i == 0 {
 			begin()
 		}
-		if l.killer.child == nil {
+		if !running {
 			l.killer.start()
 		}
 		select {

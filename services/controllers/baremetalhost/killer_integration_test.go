@@ -67,9 +67,10 @@ type killer struct {
 	api       *httptest.Server
 	proxy     *httputil.ReverseProxy
 	unheard   bool
+	process   sync.Mutex // for child and stdin: it is started by the test and killed by the requests of its own
 	child     *exec.Cmd
 	stdin     io.Closer
-	mu        sync.Mutex
+	mu        sync.Mutex // for armed and killed
 	armed     *point
 	killed    chan struct{}
 	passwords *finder
@@ -100,6 +101,8 @@ func newKiller(t *testing.T, w *world.World, unheard bool) *killer {
 // start the controllers.
 func (k *killer) start() {
 	k.t.Helper()
+	k.process.Lock()
+	defer k.process.Unlock()
 	self, err := os.Executable()
 	if err == nil {
 		k.child = exec.Command(self)
@@ -115,7 +118,16 @@ func (k *killer) start() {
 	}
 }
 
+// runs tells whether the controllers do.
+func (k *killer) runs() bool {
+	k.process.Lock()
+	defer k.process.Unlock()
+	return k.child != nil
+}
+
 func (k *killer) kill() {
+	k.process.Lock()
+	defer k.process.Unlock()
 	if k.child == nil {
 		return
 	}

@@ -166,8 +166,9 @@ func (m *machine) read() {
 func (m *machine) password(text string) {
 	m.Helper()
 	m.Must(m.Get(m.Context(), client.ObjectKeyFromObject(m.secret), m.secret))
+	before := m.secret.DeepCopy()
 	m.secret.Data["password"] = []byte(text)
-	m.Must(m.Update(m.Context(), m.secret))
+	m.Must(m.Patch(m.Context(), m.secret, client.MergeFrom(before)))
 }
 
 func (m *machine) state(want bmh.State) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,14 +23,14 @@ const bmcIdle = 5 * time.Minute
 // bareMetal registers what works with BMCs, and the pool of their sessions.
 func (a *appliance) bareMetal(ctx context.Context, mgr ctrl.Manager, registry *prometheus.Registry, group *run.Group) error {
 	pool := bmc.NewPool(redfish.Open, bmcIdle)
-	metrics := baremetalhost.NewMetrics()
-	if err := metrics.Register(registry); err != nil {
+	metrics, requests := baremetalhost.NewMetrics(), bmc.NewMetrics(pool.Sessions)
+	if err := errors.Join(metrics.Register(registry), requests.Register(registry)); err != nil {
 		return err
 	}
 	if err := baremetalhost.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: systemNamespace, CA: a.siteCA.PEM(), Log: a.log}
+	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: systemNamespace, CA: a.siteCA.PEM(), Log: a.log, Asked: requests.Asked}
 	hosts := baremetalhost.New(mgr.GetClient(), pool, mgr.GetEventRecorder("slipway-baremetalhost"), metrics, baremetalhost.Options{
 		Access: access, Loader: a.httpLoader, Log: a.log,
 	})

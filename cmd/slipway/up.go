@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -17,6 +18,10 @@ import (
 	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/run"
 )
+
+// collectAt is how much the heap grows before it is collected, in percent; GOGC says otherwise. With 2,000 hosts it is a third less memory
+// than with Go's 100, for no processor time that could be told (test/bench/bmc).
+const collectAt = 50
 
 type upFlags struct {
 	stateDir, config, kubeconfig, logLevel string
@@ -39,6 +44,9 @@ func upCommand() *cobra.Command {
 
 func (f *upFlags) run(ctx context.Context) error {
 	started := time.Now()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return fmt.Errorf("--log-level: %w", err)

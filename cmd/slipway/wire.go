@@ -6,9 +6,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
+	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -104,10 +108,15 @@ func (a *appliance) manager(ctx context.Context) (ctrl.Manager, error) {
 	if err := a.publish(ctx, direct); err != nil {
 		return nil, err
 	}
+	lean := cache.ByObject{Transform: cache.TransformStripManagedFields()}
 	mgr, err := ctrl.NewManager(a.rest, ctrl.Options{
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Client:  client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		Client:  client.Options{Cache: &client.CacheOptions{Unstructured: true, DisableFor: []client.Object{&metal3v1alpha1.HardwareData{}}}},
+		// Of the kinds that there are thousands of, and that nobody applies: Cluster API's need their managed fields.
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&metal3v1alpha1.BareMetalHost{}: lean, &metal3v1alpha1.HostFirmwareSettings{}: lean, &agentv1beta1.Agent{}: lean, &corev1.Secret{}: lean,
+		}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make controller manager: %w", err)

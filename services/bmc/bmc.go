@@ -38,6 +38,9 @@ type Config struct {
 	Log *slog.Logger
 	// Wait between tries; nil waits that long. Tests wait less.
 	Wait func(ctx context.Context, d time.Duration) error
+	// Asked is told of every request: its method, the class of the answer's status such as 2xx or else the FaultKind, and how long it
+	// took; nil: nobody is.
+	Asked func(method, result string, took time.Duration)
 }
 
 // Power is a machine's state.

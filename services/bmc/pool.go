@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type Connection[C any] interface {
 type Pool[C Connection[C]] struct {
 	open func(context.Context, Config) (C, error)
 	idle time.Duration
+	// sessions that are open.
+	sessions atomic.Int64
 
 	mu      sync.Mutex
 	entries map[string]*entry[C]
@@ -31,6 +34,7 @@ type Pool[C Connection[C]] struct {
 }
 
 type entry[C Connection[C]] struct {
+	sessions *atomic.Int64
 	// gate has room for one who opens or closes.
 	gate chan struct{}
 
@@ -75,6 +79,9 @@ func (p *Pool[C]) With(ctx context.Context, config Config, use func(context.Cont
 	return err
 }
 
+// Sessions is how many are open.
+func (p *Pool[C]) Sessions() int { return int(p.sessions.Load()) }
+
 // Forget lets refused credentials be tried once more.
 func (p *Pool[C]) Forget(config Config) {
 	p.withGate(config, func(e *entry[C]) { e.refused = nil })
@@ -105,7 +112,7 @@ func (p *Pool[C]) enter(config Config) (*entry[C], error) {
 	key := config.Address.Endpoint() + " " + config.Credentials.Username
 	e := p.entries[key]
 	if e == nil {
-		e = &entry[C]{gate: make(chan struct{}, 1)}
+		e = &entry[C]{sessions: &p.sessions, gate: make(chan struct{}, 1)}
 		p.entries[key] = e
 	}
 	e.users++
@@ -149,6 +156,7 @@ func (e *entry[C]) connection(ctx context.Context, config Config, open func(cont
 		return nil, err
 	}
 	e.conn, e.digest, e.tls = &conn, digest, config.TLS
+	e.sessions.Add(1)
 	return e.conn, nil
 }
 
@@ -159,6 +167,7 @@ func (e *entry[C]) refuse(conn *C, config Config) {
 	e.remember(config.Credentials.digest())
 	if e.conn == conn {
 		e.conn = nil
+		e.sessions.Add(-1)
 	}
 }
 
@@ -176,6 +185,7 @@ func (e *entry[C]) close(ctx context.Context) error {
 	}
 	conn := *e.conn
 	e.conn = nil
+	e.sessions.Add(-1)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	return conn.Close(ctx)

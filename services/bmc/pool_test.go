@@ -63,8 +63,8 @@ func TestPoolSharesOneConnection(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if b.opened.Load() != 1 {
-		t.Errorf("opened %d times", b.opened.Load())
+	if b.opened.Load() != 1 || pool.Sessions() != 1 {
+		t.Errorf("opened %d times, %d are told", b.opened.Load(), pool.Sessions())
 	}
 }
 
@@ -83,8 +83,8 @@ func TestPoolTriesWrongCredentialsOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if b.refused.Load() != 1 {
-		t.Errorf("%d attempts with one wrong password", b.refused.Load())
+	if b.refused.Load() != 1 || pool.Sessions() != 0 {
+		t.Errorf("%d attempts with one wrong password, %d sessions", b.refused.Load(), pool.Sessions())
 	}
 	if err := try("right"); err != nil {
 		t.Errorf("corrected password: %v", err)
@@ -105,8 +105,8 @@ func TestPoolDropsConnectionOfRotatedPassword(t *testing.T) {
 	b := &fakeBMC{password: "old"}
 	pool := NewPool(b.dial, time.Hour)
 	refusedInUse := func(context.Context, *fakeConn) error { return &Fault{Kind: Refused, Err: errors.New("401")} }
-	if err := pool.With(t.Context(), configFor("old"), refusedInUse); Kind(err) != Refused {
-		t.Fatal(err)
+	if err := pool.With(t.Context(), configFor("old"), refusedInUse); Kind(err) != Refused || pool.Sessions() != 0 {
+		t.Fatal(err, pool.Sessions())
 	}
 	b.password = "new"
 	if err := pool.With(t.Context(), configFor("old"), refusedInUse); Kind(err) != Refused || b.refused.Load() != 0 {
@@ -149,8 +149,8 @@ func TestPoolRunClosesIdleAndAll(t *testing.T) {
 	}
 	use()
 	stop()
-	if err := <-done; err != nil || b.open.Load() != 0 {
-		t.Errorf("%v, %d left open", err, b.open.Load())
+	if err := <-done; err != nil || b.open.Load() != 0 || pool.Sessions() != 0 {
+		t.Errorf("%v, %d left open, %d are told", err, b.open.Load(), pool.Sessions())
 	}
 	if err := pool.With(t.Context(), configFor("a"), nil); err == nil {
 		t.Error("closed pool opened")

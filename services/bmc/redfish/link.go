@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type link struct {
 	transport    atomic.Pointer[http.Transport]
 	slots        chan struct{}
 	session      session
+	asked        func(method, result string, took time.Duration)
 }
 
 func newLink(config bmc.Config) *link {
@@ -38,7 +40,10 @@ func newLink(config bmc.Config) *link {
 	if config.Address.HTTP {
 		scheme = "http"
 	}
-	l := &link{scheme: scheme, host: config.Address.HostPort(), slots: make(chan struct{}, atOnce)}
+	l := &link{scheme: scheme, host: config.Address.HostPort(), slots: make(chan struct{}, atOnce), asked: config.Asked}
+	if l.asked == nil {
+		l.asked = func(string, string, time.Duration) {}
+	}
 	l.transport.Store(newTransport(config.TLS))
 	l.session = session{credentials: config.Credentials}
 	return l
@@ -130,7 +135,19 @@ func (l *link) again(req *http.Request, auth *authorization, encoding string) (*
 	return l.exchange(again, auth, encoding)
 }
 
+// exchange is one request, whoever wants it.
 func (l *link) exchange(req *http.Request, auth *authorization, encoding string) (*http.Response, error) {
+	began := time.Now()
+	response, err := l.send(req, auth, encoding)
+	result := string(bmc.Kind(err))
+	if err == nil {
+		result = strconv.Itoa(response.StatusCode/100) + "xx"
+	}
+	l.asked(req.Method, result, time.Since(began))
+	return response, err
+}
+
+func (l *link) send(req *http.Request, auth *authorization, encoding string) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header.Del("Connection")
 	req.Close = false

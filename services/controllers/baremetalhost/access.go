@@ -35,6 +35,8 @@ type Access struct {
 	Log *slog.Logger
 	// Wait between tries; nil waits that long.
 	Wait func(context.Context, time.Duration) error
+	// Asked is told of every request to a BMC; nil: nobody is.
+	Asked func(method, result string, took time.Duration)
 
 	mu sync.Mutex
 	// trusts by what they are made of, so that equal ones are one: the pool keeps connections by them.
@@ -76,7 +78,7 @@ func (a *Access) Login(ctx context.Context, host *metal3v1alpha1.BareMetalHost) 
 		return login, err
 	}
 	login.Inputs += fmt.Sprintf("|%p", trust)
-	login.Config = bmc.Config{Address: address, Credentials: credentials, TLS: trust, Log: a.Log, Wait: a.Wait}
+	login.Config = bmc.Config{Address: address, Credentials: credentials, TLS: trust, Log: a.Log, Wait: a.Wait, Asked: a.Asked}
 	return login, nil
 }
 

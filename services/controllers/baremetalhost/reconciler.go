@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/bmc"
 	"github.com/slipway-io/slipway/services/bmc/redfish"
 	"github.com/slipway-io/slipway/services/bmh"
@@ -65,6 +66,9 @@ type memory struct {
 	// silent polls in a row.
 	silent int
 	state  bmh.State
+	// looked at is its BMC, since heard with the last good answer.
+	looked bool
+	heard  time.Time
 	// ignored fields of the spec, which were told.
 	ignored []bmh.Field
 }
@@ -87,7 +91,7 @@ func New(kube client.Client, pool *Pool, recorder events.EventRecorder, metrics 
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Reconciler{client: kube, pool: pool, events: recorder, options: options, metrics: metrics, memory: map[types.NamespacedName]*memory{}}
-	metrics.states = r.states
+	metrics.states, metrics.ages = r.states, r.ages
 	return r
 }
 
@@ -131,10 +135,13 @@ func (r *Reconciler) remember(host *metal3v1alpha1.BareMetalHost) *memory {
 	key := client.ObjectKeyFromObject(host)
 	m := r.memory[key]
 	if m == nil || m.uid != host.UID {
-		m = &memory{uid: host.UID}
+		m = &memory{uid: host.UID, heard: time.Now()}
 		r.memory[key] = m
 	}
 	m.state = host.Status.Provisioning.State
+	_, paused := host.Annotations[api.PausedAnnotation]
+	_, detached := host.Annotations[api.DetachedAnnotation]
+	m.looked = host.HasBMCDetails() && !paused && !detached
 	return m
 }
 
@@ -145,6 +152,19 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 }
 
 // states of all hosts, for the metrics.
+// ages of the last good answers of all BMCs that are looked at.
+func (r *Reconciler) ages() []time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ages := make([]time.Duration, 0, len(r.memory))
+	for _, m := range r.memory {
+		if m.looked {
+			ages = append(ages, time.Since(m.heard))
+		}
+	}
+	return ages
+}
+
 func (r *Reconciler) states() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

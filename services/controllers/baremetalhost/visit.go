@@ -137,8 +137,8 @@ func (v *visit) step(ctx context.Context, problem error) (more bool, err error) 
 	if problem != nil {
 		return false, v.failed(problem)
 	}
-	// What takes time is seen from its beginning.
-	if at != v.before.Status.Provisioning.State {
+	// What takes time is seen from its beginning; preparing takes none.
+	if at != v.before.Status.Provisioning.State && intent.Do != bmh.Prepare {
 		if err := v.write(ctx); err != nil {
 			return false, err
 		}
@@ -151,6 +151,7 @@ func (v *visit) step(ctx context.Context, problem error) (more bool, err error) 
 		return false, v.failed(err)
 	}
 	v.metrics.took(string(intent.Do), time.Since(began))
+	v.heard()
 	v.memory.silent, v.memory.next = 0, time.Time{}
 	if bmh.Succeed(&v.host.Status) {
 		v.event(corev1.EventTypeNormal, "Recovered", "the BMC does as asked again")
@@ -221,6 +222,13 @@ func eventReason(kind metal3v1alpha1.ErrorType) string {
 		reason.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
 	return reason.String()
+}
+
+// heard from the BMC right now.
+func (v *visit) heard() {
+	v.Reconciler.mu.Lock()
+	defer v.Reconciler.mu.Unlock()
+	v.memory.heard = time.Now()
 }
 
 func (v *visit) enter(next bmh.State) {

@@ -8,10 +8,13 @@ import (
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // Leases keeps addresses for hosts; Set replaces all of them.
@@ -28,12 +31,15 @@ type Reconciler struct {
 	last []Host
 }
 
-// SetupWithManager starts the controller with the manager.
+// SetupWithManager starts the controller with the manager. What wakes it is one request for all, so that a thousand changes at once
+// are few decisions; a status wakes nobody. A deletion that waits for a finalizer is another generation.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request { return []reconcile.Request{{}} })
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("reservations").
-		For(&metal3v1alpha1.BareMetalHost{}).
-		Watches(&agentv1beta1.NMStateConfig{}, &handler.EnqueueRequestForObject{}).
+		Watches(&metal3v1alpha1.BareMetalHost{}, all, changed).
+		Watches(&agentv1beta1.NMStateConfig{}, all, changed).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
 		Complete(r)
 	if err != nil {

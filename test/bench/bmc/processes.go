@@ -17,6 +17,11 @@ import (
 type process struct {
 	seconds   float64 // of processors, since its start
 	rss, most int     // MiB resident, now and at most
+	own       int     // MiB of rss that are no pages of files, which processes of one binary share
+}
+
+func (p process) and(q process) process {
+	return process{p.seconds + q.seconds, p.rss + q.rss, p.most + q.most, p.own + q.own}
 }
 
 // processes of the appliance by name; in the site's PID namespace there are no others of these names.
@@ -36,7 +41,7 @@ func processes() (map[string]process, error) {
 		}
 		if name != "" {
 			sum := found[name]
-			found[name] = process{sum.seconds + one.seconds, sum.rss + one.rss, sum.most + one.most}
+			found[name] = sum.and(one)
 		}
 	}
 	return found, nil
@@ -78,6 +83,9 @@ func read(dir string) (name string, one process, err error) {
 	if one.rss, err = memory(status, "VmRSS"); err != nil {
 		return "", one, err
 	}
+	if one.own, err = memory(status, "RssAnon"); err != nil {
+		return "", one, err
+	}
 	one.most, err = memory(status, "VmHWM")
 	return name, one, err
 }
@@ -100,14 +108,14 @@ func report(out io.Writer, when string, before, after map[string]process, took t
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		one := after[name]
 		one.seconds -= before[name].seconds
-		sum = process{sum.seconds + one.seconds, sum.rss + one.rss, sum.most + one.most}
+		sum = sum.and(one)
 		cost(out, name, one, took)
 	}
 	cost(out, "all processes", sum, took)
 }
 
 func cost(out io.Writer, name string, one process, took time.Duration) {
-	fmt.Fprintf(out, "  %-24s RSS %4d MiB, peak %4d", name, one.rss, one.most)
+	fmt.Fprintf(out, "  %-24s RSS %4d MiB, %4d without files, peak %4d", name, one.rss, one.own, one.most)
 	if took > 0 {
 		fmt.Fprintf(out, ", %6.1f CPU s, %.2f cores over %s", one.seconds, one.seconds/took.Seconds(), took.Round(time.Second))
 	}

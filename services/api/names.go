@@ -45,6 +45,8 @@ const (
 	BootCorrectedAnnotation = "slipway.io/boot-corrected"
 	// InstructionAnnotation is written by bmac on a host without a BMC: what people have to do. Its URL has a token.
 	InstructionAnnotation = "slipway.io/instruction"
+	// AwaitedAnnotation is written by bmac: why there is no discovery image for the host.
+	AwaitedAnnotation = "slipway.io/awaited-image"
 	// BootMethodAnnotation is written by the host's controller: which way the host boots its image, and why this one.
 	BootMethodAnnotation = "slipway.io/boot-method"
 	// BootMethodWantedAnnotation is a user's: virtual-media, http or pxe, whatever the BMC says that it can do.

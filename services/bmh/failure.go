@@ -6,6 +6,7 @@ import (
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 
+	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/bmc"
 )
 
@@ -105,6 +106,19 @@ func Succeed(status *metal3v1alpha1.BareMetalHostStatus) bool {
 	status.OperationalStatus = metal3v1alpha1.OperationalStatusOK
 	status.ErrorType, status.ErrorMessage, status.ErrorCount = "", "", 0
 	return had
+}
+
+// Await notes that a host which is well waits for an image that is not there, or no longer does. Its message is that of a failure, of
+// the kind Unbootable, and nothing is tried again for it: bmac tells when there is an image.
+func Await(host *metal3v1alpha1.BareMetalHost) {
+	why, status := host.Annotations[api.AwaitedAnnotation], &host.Status
+	awaits := why != "" && status.Provisioning.State == available && host.Labels[api.InfraEnvLabel] != "" && host.Spec.Image == nil
+	switch delayed := status.OperationalStatus == metal3v1alpha1.OperationalStatusDelayed; {
+	case awaits && (delayed || status.OperationalStatus == metal3v1alpha1.OperationalStatusOK):
+		status.OperationalStatus, status.ErrorMessage = metal3v1alpha1.OperationalStatusDelayed, string(Unbootable)+": "+why
+	case delayed:
+		status.OperationalStatus, status.ErrorMessage = metal3v1alpha1.OperationalStatusOK, ""
+	}
 }
 
 // FailureKind that the status tells of, empty when there is none.

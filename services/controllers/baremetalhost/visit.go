@@ -55,6 +55,7 @@ func (v *visit) run(ctx context.Context) error {
 		}
 	}
 	v.sayIgnored()
+	bmh.Await(v.host)
 	var problem error
 	if v.host.HasBMCDetails() {
 		v.login, problem = v.options.Access.Login(ctx, v.host)
@@ -157,6 +158,7 @@ func (v *visit) step(ctx context.Context, problem error) (more bool, err error) 
 		v.event(corev1.EventTypeNormal, "Recovered", "the BMC does as asked again")
 	}
 	v.enter(intent.Next)
+	bmh.Await(v.host)
 	return intent.Do != bmh.Keep, nil
 }
 
@@ -193,7 +195,7 @@ func (v *visit) failed(err error) error {
 	}
 	v.memory.silent++
 	v.memory.next = time.Now().Add(v.again)
-	if bmh.Retriable(kind) && v.memory.silent < 2 && status.OperationalStatus == metal3v1alpha1.OperationalStatusOK && v.host.DeletionTimestamp.IsZero() {
+	if bmh.Retriable(kind) && v.memory.silent < 2 && status.OperationalStatus != metal3v1alpha1.OperationalStatusError && v.host.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	if kind == bmc.Refused && v.login.Secret != nil {

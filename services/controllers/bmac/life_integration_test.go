@@ -3,6 +3,7 @@
 package bmac_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
 	conditionsv1 "github.com/openshift/custom-resource-status/conditions/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -114,6 +116,33 @@ func (w *world) gone() {
 	w.Helper()
 	w.eventually("gone", func() bool {
 		return apierrors.IsNotFound(w.Get(w.Context(), client.ObjectKey{Namespace: namespace, Name: "w0"}, &metal3v1alpha1.BareMetalHost{}))
+	})
+}
+
+// TestIntegrationAwaited is a host whose label names no InfraEnv: it says so, and starts when the label is corrected.
+func TestIntegrationAwaited(t *testing.T) {
+	w := start(t)
+	w.declare(func(h *metal3v1alpha1.BareMetalHost) { h.Labels[api.InfraEnvLabel] = "absent" })
+	w.eventually("says what it waits for", func() bool {
+		status := w.read().Status
+		return status.Provisioning.State == metal3v1alpha1.StateAvailable && status.OperationalStatus == metal3v1alpha1.OperationalStatusDelayed &&
+			strings.Contains(status.ErrorMessage, "there is no InfraEnv "+namespace+"/absent")
+	})
+	w.eventually("Event", func() bool {
+		events := &eventsv1.EventList{}
+		w.must(w.List(t.Context(), events, client.InNamespace(namespace)))
+		return slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool { return e.Reason == "ImageMissing" && e.Regarding.Name == "w0" })
+	})
+	if starts := w.bmc.Starts(); len(starts) > 0 {
+		t.Errorf("started %v", starts)
+	}
+	before := w.read().DeepCopy()
+	w.host.Labels[api.InfraEnvLabel] = "default"
+	w.must(w.Patch(t.Context(), w.host, client.MergeFrom(before)))
+	w.started(1, "Cd http://192.0.2.1:8080/byapikey/")
+	w.eventually("well", func() bool {
+		status := w.read().Status
+		return status.OperationalStatus == metal3v1alpha1.OperationalStatusOK && status.ErrorMessage == "" && w.host.Annotations[api.AwaitedAnnotation] == ""
 	})
 }
 

@@ -29,7 +29,7 @@ func (l Lookup) Power(ctx context.Context, agent *agentv1beta1.Agent) (host.Powe
 		}
 	}
 	image, err := imageFor(ctx, l.Client, client.ObjectKey{Namespace: agent.Namespace, Name: agent.Labels[api.InfraEnvLabel]})
-	power.Image = image
+	power.Image = image.url
 	return power, err
 }
 

@@ -7,7 +7,6 @@ import (
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	agentv1beta1 "github.com/openshift/assisted-service/api/v1beta1"
-	conditionsv1 "github.com/openshift/custom-resource-status/conditions/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -136,7 +135,8 @@ func (r *Reconciler) follow(ctx context.Context, bmh *metal3v1alpha1.BareMetalHo
 		}
 	}
 	next := bmh.DeepCopy()
-	later := Decide(next, agent, image, r.Now())
+	later := Decide(next, agent, image.url, r.Now())
+	await(next, agent, image.why)
 	controllerutil.AddFinalizer(next, api.BMACFinalizer)
 	if equality.Semantic.DeepEqual(bmh.Spec, next.Spec) && equality.Semantic.DeepEqual(bmh.ObjectMeta, next.ObjectMeta) {
 		return ctrl.Result{RequeueAfter: later}, nil
@@ -148,31 +148,13 @@ func (r *Reconciler) follow(ctx context.Context, bmh *metal3v1alpha1.BareMetalHo
 		r.Events.Eventf(next, nil, corev1.EventTypeNormal, "PeopleNeeded", "Boot",
 			"the host has no BMC: boot it by hand, its annotation %s says from what", api.InstructionAnnotation)
 	}
+	if why := next.Annotations[api.AwaitedAnnotation]; why != "" && bmh.Annotations[api.AwaitedAnnotation] != why {
+		r.Events.Eventf(next, nil, corev1.EventTypeWarning, "ImageMissing", "Boot", "the host waits for its discovery image: %s", why)
+	}
 	if before, after := bmh.Annotations[api.BootImageAnnotation], next.Annotations[api.BootImageAnnotation]; before != after {
 		log.FromContext(ctx).Info("what the host boots next", "installed", after == api.BootImageInstalled)
 	}
 	return ctrl.Result{RequeueAfter: later}, nil
-}
-
-// imageFor is the URL of the discovery ISO of an InfraEnv, empty while there is none.
-func imageFor(ctx context.Context, kube client.Reader, key client.ObjectKey) (string, error) {
-	infraEnv := &agentv1beta1.InfraEnv{}
-	if err := kube.Get(ctx, key, infraEnv); err != nil {
-		if apierrors.IsNotFound(err) {
-			return "", nil
-		}
-		return "", fmt.Errorf("read infraenv %s: %w", key, err)
-	}
-	return imageOf(infraEnv), nil
-}
-
-// imageOf is the discovery ISO, if what its URL gives is what the InfraEnv says.
-func imageOf(infraEnv *agentv1beta1.InfraEnv) string {
-	created := conditionsv1.FindStatusCondition(infraEnv.Status.Conditions, agentv1beta1.ImageCreatedCondition)
-	if created == nil || created.Status != corev1.ConditionTrue || !infraEnv.DeletionTimestamp.IsZero() {
-		return ""
-	}
-	return infraEnv.Status.ISODownloadURL
 }
 
 // declare writes what the BareMetalHost says of its Agent.

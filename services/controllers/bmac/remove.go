@@ -111,6 +111,7 @@ func (r *Reconciler) release(ctx context.Context, bmh *metal3v1alpha1.BareMetalH
 	}
 	before := bmh.DeepCopy()
 	controllerutil.RemoveFinalizer(bmh, api.BMACFinalizer)
+	delete(bmh.Annotations, api.AwaitedAnnotation)
 	if err := client.IgnoreNotFound(r.Client.Patch(ctx, bmh, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))); err != nil {
 		return ctrl.Result{}, fmt.Errorf("release baremetalhost %s: %w", client.ObjectKeyFromObject(bmh), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/slipway-io/slipway/mirror/plan"
 	"github.com/slipway-io/slipway/mirror/remote"
 	"github.com/slipway-io/slipway/mirror/sync"
+	"github.com/slipway-io/slipway/mirror/workspace"
 )
 
 // toArchive mirrors to a directory that is carried to the target.
@@ -30,7 +32,7 @@ func (m *mirror) toArchive(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() { err = closing(err, w.Close()) }()
 	planPath := w.PlanPath(m.config, "archive")
 	options := m.planOptions("", m.log)
 	if options.Previous, err = w.Previous(planPath); err != nil {
@@ -47,8 +49,12 @@ func (m *mirror) toArchive(ctx context.Context, dir string) (err error) {
 	var missing sync.Missing
 	missing.Images = len(p.Images)
 	missing.Blobs, missing.Bytes = archive.Missing(p, assumed)
-	if err := m.show(p, missing, "the archive in "+dir); err != nil {
+	disk, own := archive.Describe(dir)
+	if err := m.show(p, missing, fmt.Sprintf("the archive in %s (%s)", dir, disk)); err != nil {
 		return err
+	}
+	if own && forDisks(dir) {
+		fmt.Fprintf(m.out, "no disk is mounted at %s: what is written there fills the disk of this machine\n", dir)
 	}
 	if m.dryRun {
 		return m.dry(w, p, "file://"+dir)
@@ -90,7 +96,7 @@ func archived(p *plan.Plan, written *archive.Written) *sync.Result {
 			err = errors.Join(err, written.Failed[digest])
 		}
 		if err != nil {
-			o.Status, o.Error = sync.Failed, err.Error()
+			o.Status, o.Error, o.Cause = sync.Failed, err.Error(), remote.Blame(err)
 		}
 		result.Add(o)
 	}
@@ -126,6 +132,12 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 	if m.config != "" {
 		fmt.Fprintln(m.out, "-c is without use here: the archive has its plan")
 	}
+	if _, err := os.Stat(filepath.Join(dir, archive.IndexName)); err != nil { // before a workspace is made where no disk is
+		return fmt.Errorf("open archive: %w; is the disk mounted? Every segment is carried together with %s and %s", err, archive.IndexName, archive.PlanName)
+	}
+	if m.disk, err = archive.LookAt(dir); err != nil {
+		return err
+	}
 	w, err := m.open(dir)
 	if errors.Is(err, fs.ErrPermission) || err != nil && strings.Contains(err.Error(), "read-only") {
 		return fmt.Errorf("%w; name a --workspace elsewhere", err)
@@ -133,12 +145,12 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	reader, err := archive.Open(dir, w.Path("stash"))
+	defer func() { err = closing(err, w.Close()) }()
+	reader, err := archive.Open(dir, m.stash(w))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
+	defer func() { err = closing(err, reader.Close()) }()
 	here, all := reader.Segments()
 	fmt.Fprintf(m.out, "archive: %d of %d segments are here\n", here, all)
 	if err := reader.Stash(ctx); err != nil {
@@ -154,7 +166,7 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 		return errors.Join(reader.Unstash(func(digest string) bool { return blobs[digest] }), m.carryBack(dir, w.Path(archive.StateName), state))
 	}
 	return m.move(ctx, w, reader.Plan, w.PlanPath("archive", target), after, sync.Config{Plan: reader.Plan, Source: reader,
-		Target: m.target, Host: host, Namespace: namespace, Verify: m.verify(reader), Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
+		Target: m.target, Host: host, Namespace: namespace, Verify: m.verify(reader), Fatal: archive.Broken, Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
 }
 
 // verify reads what will be used of an archive, before anything of it is.
@@ -170,6 +182,35 @@ func (m *mirror) verify(reader *archive.Reader) func(context.Context, []string) 
 		defer m.follow(ctx, progress, time.Now())()
 		return reader.Verify(ctx, digests, progress.Moved)
 	}
+}
+
+// stash is the folder for pieces of blobs that lie across the end of a segment. The next segment may come on another disk, so it is
+// this machine's, unless a workspace is named.
+func (m *mirror) stash(w *workspace.Workspace) string {
+	state, err := os.Getenv("XDG_STATE_HOME"), error(nil)
+	if state == "" {
+		if state, err = os.UserHomeDir(); err == nil {
+			state = filepath.Join(state, ".local", "state")
+		}
+	}
+	if m.workspace != "" || err != nil {
+		return w.Path("stash")
+	}
+	return filepath.Join(state, "slipway", "stash")
+}
+
+// forDisks tells whether a directory is where systems mount disks.
+func forDisks(dir string) bool {
+	path, err := filepath.Abs(dir)
+	return err == nil && slices.ContainsFunc([]string{"/media/", "/run/media/", "/mnt/"}, func(place string) bool { return strings.HasPrefix(path+"/", place) })
+}
+
+// closing adds what closing says, unless the disk is broken anyway.
+func closing(err, closed error) error {
+	if archive.Broken(err) {
+		return err
+	}
+	return errors.Join(err, closed)
 }
 
 // carryBack writes what the target has now into the archive's directory, for the next increment.

@@ -69,7 +69,7 @@ func (m *mirror) listDeletes(ctx context.Context, host, namespace string) (err e
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() { err = closing(err, w.Close()) }()
 	base := strings.TrimSuffix(host+"/"+namespace, "/")
 	kept, err := w.Kept(base)
 	if err != nil {
@@ -101,7 +101,11 @@ func (m *mirror) listDeletes(ctx context.Context, host, namespace string) (err e
 	fmt.Fprintf(m.out, "list of %d images: %s\n", len(list.Items), path)
 	result := &sync.Result{}
 	result.AddFailures(p.Failures)
-	return m.verdict(result)
+	printFailures(m.out, result.Images)
+	if result.ExitCode != 0 {
+		return &failed{result.ExitCode, fmt.Sprintf("%d images can't be looked up at the target, and are not on the list", result.Failed)}
+	}
+	return nil
 }
 
 // deletes follows a list.

@@ -45,6 +45,19 @@ func replace(t *testing.T, dir, file, old, with string) {
 	}
 }
 
+// replaceByte is what a bad stick does.
+func replaceByte(t *testing.T, path string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		raw[len(raw)-1] ^= 1
+		err = os.WriteFile(path, raw, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestHostileArchives: an archive that means harm is refused as a whole, and the registry's store has the same files after as before.
 func TestHostileArchives(t *testing.T) {
 	g := newGap(t, "127.0.0.1")
@@ -65,12 +78,8 @@ func TestHostileArchives(t *testing.T) {
 			return os.Rename(filepath.Join(dir, old), filepath.Join(dir, "..", old))
 		},
 		"wrong digest": func(dir string) error {
-			raw, err := os.ReadFile(segment(dir))
-			if err != nil {
-				return err
-			}
-			raw[len(raw)-1] ^= 1
-			return os.WriteFile(segment(dir), raw, 0o600)
+			replaceByte(t, segment(dir))
+			return nil
 		},
 		"oversized index": func(dir string) error { return os.Truncate(filepath.Join(dir, archive.IndexName), 1<<30) },
 		// Nothing of an archive is unpacked; what could swell is a segment that claims more than it is, or is a hole in the disk.

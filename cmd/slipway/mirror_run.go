@@ -26,6 +26,7 @@ type mirror struct {
 	source, target *remote.Client
 	perSecond      float64 // the cap; 0 without one
 	out            io.Writer
+	disk           archive.Disk // of the archive that is brought to a registry
 	log            *slog.Logger
 }
 
@@ -117,7 +118,7 @@ func (m *mirror) toRegistry(ctx context.Context, host, namespace string) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() { err = closing(err, w.Close()) }()
 	target := strings.TrimSuffix(host+"/"+namespace, "/")
 	planPath := w.PlanPath(m.config, target)
 	options := m.planOptions(namespace, m.log)
@@ -140,7 +141,7 @@ func (m *mirror) move(ctx context.Context, w *workspace.Workspace, p *plan.Plan,
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, state.Close()) }()
+	defer func() { err = closing(err, state.Close()) }()
 	c.State = state
 	work, err := sync.Prepare(ctx, c)
 	if err != nil {
@@ -157,11 +158,16 @@ func (m *mirror) move(ctx context.Context, w *workspace.Workspace, p *plan.Plan,
 	}
 	start := time.Now()
 	stop := m.follow(ctx, c.Progress, start)
-	result := work.Do(ctx)
+	result, ended := work.Do(ctx)
 	stop()
+	if ended == nil {
+		ended = m.disk.Stays()
+	}
 	result.AddFailures(p.Failures)
 	if ctx.Err() != nil {
 		result.ExitCode |= sync.ExitGeneric
+	} else if ended != nil {
+		return m.ended(w, result, ended)
 	}
 	if err := result.Write(w.Path("result.json")); err != nil {
 		return err
@@ -215,24 +221,6 @@ func (m *mirror) finish(ctx context.Context, w *workspace.Workspace, result *syn
 	return m.verdict(result)
 }
 
-// verdict lists the failures, each with its cause and whose it is.
-func (m *mirror) verdict(result *sync.Result) error {
-	for _, o := range result.Images {
-		if o.Status != sync.Failed {
-			continue
-		}
-		owner := ""
-		if o.Owner != "" {
-			owner = " of " + o.Owner
-		}
-		fmt.Fprintf(m.out, "failed: %s image %s%s: %s\n", o.Category, o.Origin, owner, o.Error)
-	}
-	if result.ExitCode == 0 {
-		return nil
-	}
-	return &failed{result.ExitCode, fmt.Sprintf("%d images failed; what succeeded is there, and the same command tries the rest again", result.Failed)}
-}
-
 // show prints the plan before anything moves.
 func (m *mirror) show(p *plan.Plan, missing sync.Missing, target string) error {
 	totals, err := p.Totals()
@@ -240,8 +228,11 @@ func (m *mirror) show(p *plan.Plan, missing sync.Missing, target string) error {
 		return err
 	}
 	fmt.Fprintf(m.out, "plan: %d images, %d blobs, %s; sharing saves %s\n", totals.Images, totals.Blobs, size(totals.Bytes), size(totals.Shared))
-	for _, f := range p.Failures {
-		fmt.Fprintf(m.out, "not planned: %s image %s: %s\n", f.Category, f.Origin, f.Error)
+	if n := len(p.Failures); n > 0 && missing.Images > 0 && !m.dryRun { // in a dry run the list comes next
+		fmt.Fprintf(m.out, "%d images can't be had:\n", n)
+		planned := &sync.Result{}
+		planned.AddFailures(p.Failures)
+		printFailures(m.out, planned.Images)
 	}
 	fmt.Fprintf(m.out, "%s lacks %d images, %d blobs, %s%s\n", target, missing.Images, missing.Blobs, size(missing.Bytes), m.estimate(missing.Bytes))
 	return nil
@@ -290,6 +281,9 @@ func (m *mirror) progress(s sync.Snapshot, since time.Duration) {
 	}
 	if s.ImagesTotal > 0 {
 		fmt.Fprintf(m.out, "%d/%d images, ", s.Images, s.ImagesTotal)
+	}
+	if s.Failed > 0 {
+		fmt.Fprintf(m.out, "%d failed, ", s.Failed)
 	}
 	fmt.Fprintf(m.out, "%s of %s, %s/s, %s left\n", size(s.Bytes), size(s.BytesTotal), size(int64(perSecond)), left)
 }

@@ -22,6 +22,9 @@ func (w *writer) bring(ctx context.Context, digest string) error {
 	if done >= blob.Size && blob.Size > 0 {
 		return nil
 	}
+	if err := w.disk.Stays(); err != nil {
+		return err
+	}
 	hash := remote.NewHash(digest)
 	if _, err := io.CopyBuffer(hash, io.LimitReader(w.reader(digest), done), make([]byte, buffer)); err != nil {
 		return Advise(fmt.Errorf("read segment: %w", err))
@@ -54,6 +57,9 @@ func (w *writer) bring(ctx context.Context, digest string) error {
 		}
 		if at-noted >= noteEvery && at < blob.Size {
 			noted = at
+			if err := w.disk.Stays(); err != nil {
+				return err
+			}
 			if err := w.journal.note(digest, at); err != nil {
 				return Advise(err)
 			}

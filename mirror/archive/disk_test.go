@@ -3,7 +3,9 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +69,28 @@ func TestDiskInside(t *testing.T) {
 		defer r.Close()
 		check(t, r, m)
 	})
+	t.Run("what an earlier archive took counts as free", func(t *testing.T) {
+		p, m := planned(t, 4, 4<<20) // 20 MiB, and 24 are there
+		write(t, WriteConfig{Dir: dir, Plan: p, Source: m})
+	})
+	t.Run("is unmounted on the way", func(t *testing.T) { unmounted(t, dir) })
+}
+
+// unmounted: below the mount point is the machine's own disk, and nothing of an archive gets there.
+func unmounted(t *testing.T, dir string) {
+	p, m := planned(t, 3, 5<<20)
+	m.after, m.stop = 1<<20, func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // it is, after the first time
+			t.Error(err)
+		}
+	}
+	_, err := Write(t.Context(), WriteConfig{Dir: dir, Plan: p, Source: m, Workers: 1})
+	if err == nil || !strings.Contains(err.Error(), "mount the disk there again") || !Broken(err) {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("below the mount point: %v, %v", left, err)
+	}
 }
 
 // fill makes a file of others so large, as far as there is room.
@@ -137,6 +161,36 @@ func TestAdvice(t *testing.T) {
 		advised := Advise(err)
 		if !errors.Is(advised, fault) || !strings.HasPrefix(advised.Error(), err.Error()) || !strings.Contains(advised.Error(), want) || Advise(advised) != advised {
 			t.Errorf("%v: %v", fault, advised)
+		}
+	}
+}
+
+func TestBroken(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"pulled out":         {&fs.PathError{Op: "read", Path: "x", Err: unix.EIO}, true},
+		"full":               {fmt.Errorf("note in state: %w", &fs.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}), true},
+		"rename":             {&os.LinkError{Op: "rename", Err: unix.EROFS}, true},
+		"FUSE is gone":       {&fs.PathError{Op: "read", Path: "x", Err: unix.ENOTCONN}, true},
+		"connection is gone": {&net.OpError{Op: "read", Err: os.NewSyscallError("read", unix.ENOTCONN)}, false},
+		"not there":          {&fs.PathError{Op: "open", Path: "x", Err: unix.ENOENT}, false},
+		"a registry":         {errors.New("registry answers 500"), false},
+		"nothing":            {nil, false},
+	} {
+		if got := Broken(c.err); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestMount(t *testing.T) {
+	table := "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n" +
+		"95 22 8:17 / /media/my\\040stick rw shared:1 - vfat /dev/sdb1 rw\n" + "half a line"
+	for want, device := range map[string][2]uint32{"ext4 of /dev/vda on /": {254, 0}, "vfat of /dev/sdb1 on /media/my stick": {8, 17}, "": {8, 1}} {
+		if got := mount(strings.NewReader(table), device[0], device[1]); got != want {
+			t.Errorf("%v: %q, want %q", device, got, want)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,12 +22,15 @@ func (w *writer) open() error {
 	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
 		return fmt.Errorf("make archive: %w", err)
 	}
+	var err error
+	if w.disk, err = LookAt(w.Dir); err != nil {
+		return err
+	}
 	var stat unix.Statfs_t
 	if err := unix.Statfs(w.Dir, &stat); err != nil {
 		return fmt.Errorf("look at disk of %s: %w", w.Dir, err)
 	}
 	w.Segment = min(w.Segment, largestFile(stat.Type))
-	var err error
 	if w.pieces, w.sizes, err = layout(w.Plan, w.Assumed, w.Segment); err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func (w *writer) open() error {
 		}
 		w.files = append(w.files, file)
 	}
-	return w.room(int64(stat.Bavail) * stat.Bsize)
+	return w.room()
 }
 
 // takeBack undoes the names that a run gave to segments, and forgets what was in segments that are not here any more.
@@ -157,8 +159,13 @@ func (w *writer) clear() error {
 // spare is what plan, index and checksums take beside the segments.
 const spare = 4 << 20
 
-// room makes sure, before hours of download, that the disk can take what is not on it yet; free is in bytes.
-func (w *writer) room(free int64) error {
+// room makes sure, before hours of download, that the disk can take what is not on it yet.
+func (w *writer) room() error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(w.Dir, &stat); err != nil {
+		return fmt.Errorf("look at disk of %s: %w", w.Dir, err)
+	}
+	free := int64(stat.Bavail) * stat.Bsize
 	var need int64
 	for n, file := range w.files {
 		info, err := file.Stat()
@@ -175,37 +182,4 @@ func (w *writer) room(free int64) error {
 			(need+spare)>>20, w.Dir, free>>20)
 	}
 	return nil
-}
-
-// largestFile that a file system takes; FAT has 32 bits for it.
-func largestFile(fileSystem int64) int64 {
-	if fileSystem == unix.MSDOS_SUPER_MAGIC {
-		return math.MaxUint32
-	}
-	return math.MaxInt64
-}
-
-// diskError is a fault of the archive's disk, and not of a source.
-type diskError struct {
-	err    error
-	advice string
-}
-
-func (e *diskError) Error() string { return e.err.Error() + ": " + e.advice }
-func (e *diskError) Unwrap() error { return e.err }
-
-// Advise says what to do about an error that comes from a disk. Others stay as they are.
-func Advise(err error) error {
-	if known := (*diskError)(nil); err == nil || errors.As(err, &known) {
-		return err
-	}
-	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return &diskError{err, "the disk is full; what is on it stays: make room, and the same command continues"}
-	case errors.Is(err, unix.EFBIG):
-		return &diskError{err, "the disk takes no file of this size: say a smaller archiveSize in the image set, 3 on FAT"}
-	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ESHUTDOWN):
-		return &diskError{err, "the disk was pulled out, or fails (dmesg says more): plug it in and mount it again, and the same command continues"}
-	}
-	return err
 }

@@ -59,6 +59,7 @@ type writer struct {
 	sizes   []int64
 	files   []*os.File
 	journal *journal
+	disk    Disk
 	moved   atomic.Int64
 
 	mu     sync.Mutex
@@ -177,6 +178,9 @@ func (w *writer) release() {
 
 // seal names the segments by their content and writes index, plan and checksums, the index last: with it, the archive is one.
 func (w *writer) seal() (*Written, error) {
+	if err := w.disk.Stays(); err != nil {
+		return nil, err
+	}
 	written := &Written{Segments: len(w.sizes), Moved: w.moved.Load(), Failed: w.failed, Assumed: len(w.Assumed)}
 	index := Index{Version: version, Blobs: map[string][]Piece{}, Assumed: len(w.Assumed), Segments: []Segment{}}
 	var sums strings.Builder

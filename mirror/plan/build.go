@@ -195,8 +195,7 @@ func (b *builder) resolveAll(ctx context.Context, items []item) error {
 func (b *builder) fail(it item, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.Log.Warn("image can't be planned", "image", it.origin, "err", err)
-	b.plan.Failures = append(b.plan.Failures, Failure{Origin: it.origin, Category: it.category, Owner: it.owner, Error: err.Error()})
+	b.plan.Failures = append(b.plan.Failures, Failure{Origin: it.origin, Category: it.category, Owner: it.owner, Error: err.Error(), Cause: remote.Blame(err)})
 }
 
 // resolve plans one image with all that belongs to it.

@@ -119,6 +119,8 @@ type Failure struct {
 	Category Category `json:"category"`
 	Owner    string   `json:"owner,omitempty"`
 	Error    string   `json:"error"`
+	// Cause is there when it is not the image's own: a sentence that is the same for all images that it hits.
+	Cause string `json:"cause,omitempty"`
 }
 
 // New returns an empty plan.

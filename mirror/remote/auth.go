@@ -20,14 +20,18 @@ type Credentials struct {
 	Username, Password string
 	// IdentityToken is an OAuth2 refresh token, in place of a password.
 	IdentityToken string
+	// From is the file or helper that has them; where nothing has, the files that were looked into.
+	From string
 }
 
 // AuthFiles are files with credentials, in the format that podman, skopeo and docker share. The first that knows a repository decides.
 type AuthFiles struct {
+	paths []string
 	files []authFile
 }
 
 type authFile struct {
+	path        string
 	Auths       map[string]authEntry `json:"auths"`
 	CredHelpers map[string]string    `json:"credHelpers"`
 	CredsStore  string               `json:"credsStore"`
@@ -68,7 +72,7 @@ func AuthPaths(getenv func(string) string, uid int) []string {
 
 // OpenAuth reads the files that exist. One that is there must be readable.
 func OpenAuth(paths []string) (*AuthFiles, error) {
-	a := &AuthFiles{}
+	a := &AuthFiles{paths: paths}
 	for _, path := range paths {
 		raw, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -81,6 +85,7 @@ func OpenAuth(paths []string) (*AuthFiles, error) {
 		if err := json.Unmarshal(raw, &file); err != nil {
 			return nil, fmt.Errorf("read credentials %s: not JSON as podman login writes it", path) // the cause might quote a secret
 		}
+		file.path = path
 		a.files = append(a.files, file)
 	}
 	return a, nil
@@ -94,7 +99,9 @@ func (a *AuthFiles) Credentials(ctx context.Context, repo Repository) (Credentia
 	for _, file := range a.files {
 		for key := repo.String(); key != "" && key != "."; key = parent(key) {
 			if entry, ok := file.entry(key); ok {
-				return entry.credentials(key)
+				found, err := entry.credentials(key)
+				found.From = file.path
+				return found, err
 			}
 		}
 		helper := file.CredHelpers[repo.Host]
@@ -105,10 +112,11 @@ func (a *AuthFiles) Credentials(ctx context.Context, repo Repository) (Credentia
 			continue
 		}
 		if found, ok, err := askHelper(ctx, helper, repo.Host); err != nil || ok {
+			found.From = "docker-credential-" + helper
 			return found, err
 		}
 	}
-	return Credentials{}, nil
+	return Credentials{From: strings.Join(a.paths, ", ")}, nil
 }
 
 func parent(key string) string {

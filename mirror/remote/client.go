@@ -199,7 +199,7 @@ func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 			continue
 		}
 		if !again || k.once || attempt >= c.attempts || ctx.Err() != nil {
-			return nil, err
+			return nil, c.blame(ctx, k.repo, err)
 		}
 		c.log.Debug("request is repeated", "method", k.method, "registry", k.repo.Host, "attempt", attempt, "after", pause, "err", err)
 		if err := c.wait(ctx, pause); err != nil {
@@ -235,7 +235,7 @@ func (c *Client) try(ctx context.Context, h *host, k call) (*http.Response, erro
 	resp, err := c.send(ctx, h, k)
 	if err != nil {
 		g.leave(false)
-		if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") && c.insecure {
+		if strings.Contains(err.Error(), plainAnswer) && c.insecure {
 			h.mu.Lock()
 			h.plain = true
 			h.mu.Unlock()

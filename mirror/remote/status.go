@@ -32,12 +32,6 @@ func (e *StatusError) Error() string {
 	if e.Message != "" {
 		text += ": " + e.Message
 	}
-	switch e.Status {
-	case http.StatusUnauthorized:
-		text += "; log in with podman login or docker login, or name an --authfile"
-	case http.StatusForbidden:
-		text += "; the account has no right to do this"
-	}
 	return text
 }
 

@@ -31,6 +31,8 @@ type Outcome struct {
 	Digest      string        `json:"digest,omitempty"`
 	Status      Status        `json:"status"`
 	Error       string        `json:"error,omitempty"`
+	// Cause is there when it is not the image's own: a sentence that is the same for all images that it hits.
+	Cause string `json:"cause,omitempty"`
 }
 
 // Result of a run.
@@ -91,7 +93,7 @@ func (r *Result) Add(o Outcome) {
 // AddFailures counts what could not even be planned.
 func (r *Result) AddFailures(failures []plan.Failure) {
 	for _, f := range failures {
-		r.Add(Outcome{Origin: f.Origin, Category: f.Category, Owner: f.Owner, Status: Failed, Error: f.Error})
+		r.Add(Outcome{Origin: f.Origin, Category: f.Category, Owner: f.Owner, Status: Failed, Error: f.Error, Cause: f.Cause})
 	}
 }
 
@@ -140,7 +142,7 @@ func (r *run) result() *Result {
 			o.Destination += "@" + j.image.Digest
 		}
 		if j.err != nil {
-			o.Error = j.err.Error()
+			o.Error, o.Cause = j.err.Error(), remote.Blame(j.err)
 		}
 		result.Add(o)
 	}

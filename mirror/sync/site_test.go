@@ -286,7 +286,11 @@ func (s *site) run(t *testing.T, ctx context.Context, p *plan.Plan) *Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return work.Do(ctx)
+	result, err := work.Do(ctx)
+	if err != nil && ctx.Err() == nil {
+		t.Error(err)
+	}
+	return result
 }
 
 func (s *site) pulls(t *testing.T, path string) {

@@ -34,7 +34,7 @@ func (r *run) survey(ctx context.Context) error {
 }
 
 // verify asks for the blobs that the state file alone vouches for: the target may have cleaned up, or be another one, and some
-// registries take manifests whose blobs are missing.
+// registries take manifests whose blobs are missing. And for those that the source does not have: a run with another disk may have brought them.
 func (r *run) verify(ctx context.Context) error {
 	doubtful := map[need]bool{}
 	for _, j := range r.jobs {
@@ -46,7 +46,7 @@ func (r *run) verify(ctx context.Context) error {
 			return err
 		}
 		for _, digest := range blobs {
-			if n := (need{j.path, digest}); r.State.has(j.path, digest) && !r.confirmed[n] {
+			if n := (need{j.path, digest}); !r.confirmed[n] && (r.State.has(j.path, digest) || !r.Source.Has(digest)) {
 				doubtful[n] = true
 			}
 		}
@@ -56,13 +56,13 @@ func (r *run) verify(ctx context.Context) error {
 	for n := range doubtful {
 		group.Go(func() error {
 			there, err := r.Target.Has(ctx, r.target(n.repository), n.blob)
-			if err == nil && !there {
-				r.State.drop(n.repository, n.blob)
+			if err == nil && there {
+				return r.confirm(n.repository, []string{n.blob})
 			}
 			if err != nil && ctx.Err() == nil {
 				r.Log.Warn("target can't be asked for a blob", "repository", n.repository, "err", err)
-				r.State.drop(n.repository, n.blob)
 			}
+			r.State.drop(n.repository, n.blob)
 			return ctx.Err()
 		})
 	}

@@ -35,7 +35,9 @@ type Config struct {
 	Workers int
 	// Verify is asked once, before the first byte moves, whether the blobs that will be read from the source are what their digests promise:
 	// an archive that was tampered with changes nothing at the target. Where it says no, nothing moves. nil asks nobody.
-	Verify   func(ctx context.Context, digests []string) error
+	Verify func(ctx context.Context, digests []string) error
+	// Fatal tells errors of which all that is left would fail as well, like those of a disk that was pulled out: they end the run.
+	Fatal    func(error) bool
 	Log      *slog.Logger
 	Progress *Progress
 }
@@ -47,6 +49,7 @@ var errWaiting = errors.New("its content is in a segment that is not here")
 type run struct {
 	Config
 	bytes, blobs, mounted atomic.Int64
+	stop                  context.CancelCauseFunc // ends the run early
 
 	mu        sync.Mutex
 	jobs      []*job
@@ -124,13 +127,16 @@ func Prepare(ctx context.Context, c Config) (*Work, error) {
 	return w, nil
 }
 
-// Do moves what the target lacks. What fails is in the result; where ctx ends, what was not moved is waiting.
-func (w *Work) Do(ctx context.Context) *Result {
+// Do moves what the target lacks. What fails is in the result, and what was not moved is waiting there.
+// The error says why the run ended early: ctx, content that Verify refuses, or a fatal fault.
+func (w *Work) Do(ctx context.Context) (*Result, error) {
+	ctx, w.run.stop = context.WithCancelCause(ctx)
+	defer w.run.stop(nil)
 	if err := w.verify(ctx); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !w.run.fatal(err) {
 			w.run.refuse(ctx, err)
 		}
-		return w.run.result()
+		return w.run.result(), err
 	}
 	w.run.work(ctx, w.tasks)
 	if ctx.Err() == nil {
@@ -138,8 +144,10 @@ func (w *Work) Do(ctx context.Context) *Result {
 			w.run.Log.Warn("referrers can't be listed at the target", "err", err)
 		}
 	}
-	return w.run.result()
+	return w.run.result(), context.Cause(ctx)
 }
+
+func (r *run) fatal(err error) bool { return r.Fatal != nil && r.Fatal(err) }
 
 // verify has the content checked that the tasks will read.
 func (w *Work) verify(ctx context.Context) error {
@@ -353,6 +361,10 @@ func (r *run) advance(ctx context.Context, j *job, err error) {
 
 // end settles an image's outcome and tells those that need it.
 func (r *run) end(ctx context.Context, j *job, err error) {
+	if err != nil && r.stop != nil && r.fatal(err) {
+		r.stop(err)
+		return
+	}
 	r.mu.Lock()
 	if j.status != "" {
 		r.mu.Unlock()
@@ -367,7 +379,6 @@ func (r *run) end(ctx context.Context, j *job, err error) {
 	default:
 		j.status, j.err = Failed, err
 		r.Progress.failed.Add(1)
-		r.Log.Warn("image failed", "image", j.image.Origin, "err", err)
 	}
 	blocks := j.blocks
 	r.mu.Unlock()

@@ -138,6 +138,7 @@ func (in NodeInput) validate() error {
 // trustStore makes programs that ask the system's trust store accept the site.
 func (b *builder) trustStore(siteCA []byte) {
 	b.file("/usr/local/share/ca-certificates/slipway-site.crt", 0o644, siteCA)
+	b.file("/usr/local/libexec/slipway/trust-site-ca", 0o755, []byte(embedded("trust-site-ca")))
 	b.unit("slipway-trust.service", embedded("slipway-trust.service"))
 }
 

@@ -211,30 +211,50 @@ func (p *Pool[C]) Run(ctx context.Context) error {
 
 // sweep closes connections last used before the time, some at once.
 func (p *Pool[C]) sweep(ctx context.Context, before time.Time) {
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 64)
+	for _, e := range p.unused(before) {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			p.retire(ctx, e, before)
+		})
+	}
+	group.Wait()
+}
+
+// over tells, with the pool's mutex, that nobody uses a connection any more.
+func (p *Pool[C]) over(e *entry[C], before time.Time) bool {
+	return p.closed || e.users == 0 && e.last.Before(before)
+}
+
+// unused are the entries last used before the time; of those that hold nothing none is kept.
+func (p *Pool[C]) unused(before time.Time) []*entry[C] {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	var idle []*entry[C]
 	for key, e := range p.entries {
-		if p.closed || e.users == 0 && e.last.Before(before) {
+		if p.over(e, before) {
 			idle = append(idle, e)
 		}
 		if e.users == 0 && e.last.Before(before) && len(e.gate) == 0 && e.conn == nil && e.refused == nil {
 			delete(p.entries, key)
 		}
 	}
+	return idle
+}
+
+// retire closes the entry's connection, unless somebody has taken it up again meanwhile.
+func (p *Pool[C]) retire(ctx context.Context, e *entry[C], before time.Time) {
+	e.gate <- struct{}{}
+	defer func() { <-e.gate }()
+	p.mu.Lock()
+	over := p.over(e, before)
 	p.mu.Unlock()
-	var group sync.WaitGroup
-	slots := make(chan struct{}, 64)
-	for _, e := range idle {
-		slots <- struct{}{}
-		group.Go(func() {
-			defer func() { <-slots }()
-			e.gate <- struct{}{}
-			defer func() { <-e.gate }()
-			// What a BMC says to a farewell changes nothing here.
-			_ = e.close(ctx)
-		})
+	if over {
+		// What a BMC says to a farewell changes nothing here.
+		_ = e.close(ctx)
 	}
-	group.Wait()
 }
 
 func sameTrust(a, b *tls.Config) bool {

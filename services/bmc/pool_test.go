@@ -156,3 +156,30 @@ func TestPoolRunClosesIdleAndAll(t *testing.T) {
 		t.Error("closed pool opened")
 	}
 }
+
+// A connection that is taken up again in the moment in which it would be closed as idle is not closed under its user.
+func TestPoolClosesNothingInUse(t *testing.T) {
+	b := &fakeBMC{password: "a"}
+	pool := NewPool(b.dial, time.Hour)
+	if err := pool.With(t.Context(), configFor("a"), func(context.Context, *fakeConn) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Add(time.Hour)
+	idle := pool.unused(before)
+	if len(idle) != 1 {
+		t.Fatalf("%d connections are idle", len(idle))
+	}
+	err := pool.With(t.Context(), configFor("a"), func(context.Context, *fakeConn) error {
+		pool.retire(t.Context(), idle[0], before)
+		if b.open.Load() != 1 {
+			t.Error("it is closed while it is used")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pool.retire(t.Context(), idle[0], before); b.open.Load() != 0 {
+		t.Error("it stays open")
+	}
+}

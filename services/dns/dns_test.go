@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -291,14 +293,16 @@ func TestListenRefuses(t *testing.T) {
 	if _, err := Listen(t.Context(), Config{Addresses: s.Addresses()}, nil, log); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("a taken port: %v", err)
 	}
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := free.LocalAddr().(*net.UDPAddr).AddrPort()
-	free.Close()
-	for _, listen := range []netip.AddrPort{at, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port())} {
-		if _, err := Listen(t.Context(), Config{Addresses: []netip.AddrPort{listen}, Upstreams: []netip.AddrPort{at}}, nil, log); err == nil || !strings.Contains(err.Error(), "is this server itself") {
+	for _, listen := range addrs("127.0.0.1", "0.0.0.0") {
+		err := error(syscall.EADDRINUSE)
+		for errors.Is(err, syscall.EADDRINUSE) { // somebody was quicker, with one of the two protocols
+			packet, listener := both(t)
+			at := packet.LocalAddr().(*net.UDPAddr).AddrPort()
+			packet.Close()
+			listener.Close()
+			_, err = Listen(t.Context(), Config{Addresses: []netip.AddrPort{netip.AddrPortFrom(listen, at.Port())}, Upstreams: []netip.AddrPort{at}}, nil, log)
+		}
+		if err == nil || !strings.Contains(err.Error(), "is this server itself") {
 			t.Errorf("an upstream that is itself: %v", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package dhcp6
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -126,22 +128,32 @@ func (l *link) start(cfg Config, registry *prometheus.Registry, log *slog.Logger
 	}
 }
 
-// end ends the client in the background, which writes the number of its process a moment after it has left the foreground.
-func (l *link) end(pid string) {
+// bound starts a client in the foreground and returns what its script has seen once it has an address, and what ends the client.
+func (l *link) bound(seen string, argv []string) (environment string, kill func()) {
 	l.t.Helper()
+	client := exec.Command("nsenter", append([]string{"-t", l.pid, "-n"}, argv...)...)
+	client.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var said bytes.Buffer
+	client.Stderr = &said
+	if err := client.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = client.Process.Kill()
+		_ = client.Wait()
+	})
+	l.t.Cleanup(kill)
 	for range 1200 {
-		if exec.Command("sh", "-c", "test -s "+pid+" && kill $(cat "+pid+")").Run() == nil {
-			break
+		if env, err := os.ReadFile(seen); err == nil {
+			if _, after, is := strings.Cut(string(env), "\nnew_ip6_address="); is && strings.Contains(after, "\nend\n") {
+				return string(env), kill
+			}
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	for range 1200 {
-		if exec.Command("sh", "-c", "kill -0 $(cat "+pid+")").Run() != nil {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	l.t.Fatal("the client does not end")
+	kill()
+	l.t.Fatalf("the client gets no address:\n%s", &said)
+	return "", nil
 }
 
 // TestRealClient is Debian's dhclient, over a restart of the server, to the release of its lease.
@@ -152,7 +164,7 @@ func TestRealClient(t *testing.T) {
 	cfg := testConfig()
 	cfg.Interface, cfg.Dir, cfg.Relayed = "s0", filepath.Join(dir, "leases"), nil
 	script, seen := filepath.Join(dir, "script"), filepath.Join(dir, "seen")
-	text := fmt.Sprintf("#!/bin/sh\nenv >>%s\n[ -z \"$new_ip6_address\" ] || ip -6 addr replace $new_ip6_address/128 dev c0 nodad\nexit 0\n", seen)
+	text := fmt.Sprintf("#!/bin/sh\nenv >>%[1]s\n[ -z \"$new_ip6_address\" ] || ip -6 addr replace $new_ip6_address/128 dev c0 nodad\necho end >>%[1]s\n", seen)
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -160,22 +172,16 @@ func TestRealClient(t *testing.T) {
 	if err := os.WriteFile(conf, []byte("also request dhcp6.name-servers, dhcp6.domain-search;\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	pid := filepath.Join(dir, "pid")
-	client := func(args ...string) string {
+	common := []string{"dhclient", "-6", "-1", "-cf", conf, "-sf", script, "-lf", filepath.Join(dir, "client.leases"), "-pf", filepath.Join(dir, "pid")}
+	client := func() (environment string, kill func()) {
 		t.Helper()
 		_ = os.Remove(seen)
-		common := []string{"timeout", "60", "dhclient", "-6", "-1", "-cf", conf, "-sf", script, "-lf", filepath.Join(dir, "client.leases"), "-pf", pid}
-		l.inside(append(append(common, args...), "c0")...)
-		env, err := os.ReadFile(seen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(env)
+		return l.bound(seen, append(common, "-d", "c0"))
 	}
 	var log strings.Builder
 	registry := prometheus.NewRegistry()
 	stop := l.start(cfg, registry, slog.New(slog.NewTextHandler(&log, nil)))
-	got := client()
+	got, kill := client()
 	for _, want := range []string{"new_ip6_address=fd07::100", "new_dhcp6_name_servers=fd07::2", "new_dhcp6_domain_search=site.example"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %s in\n%s", want, got)
@@ -183,13 +189,14 @@ func TestRealClient(t *testing.T) {
 	}
 	stop()
 	// The restarted server knows the lease; the client comes back as if it had woken up (CONFIRM).
-	l.end(pid)
+	kill()
 	l.inside("ip", "-6", "addr", "flush", "dev", "c0", "scope", "global")
 	stop = l.start(cfg, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
-	if got := client(); !strings.Contains(got, "new_ip6_address=fd07::100") {
+	if got, kill = client(); !strings.Contains(got, "new_ip6_address=fd07::100") {
 		t.Errorf("after the restart\n%s", got)
 	}
-	client("-r")
+	kill()
+	l.inside(append([]string{"timeout", "60"}, append(common, "-r", "c0")...)...)
 	stop()
 	data, err := os.ReadFile(filepath.Join(cfg.Dir, "s0.log"))
 	if err != nil || !strings.Contains(string(data), `"client":"52:54:00:00:00:01"`) {

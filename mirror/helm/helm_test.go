@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/slipway-io/slipway/mirror/imageset"
@@ -83,12 +84,15 @@ func app(t *testing.T, version string) []byte {
 
 var appImages = []string{"quay.io/team/app-init:v1", "quay.io/team/app:v9", "quay.io/team/job:v1", "quay.io/team/listed:v1", "quay.io/team/sub:v3"}
 
-// repository serves charts and counts what is asked of it.
-func repository(t *testing.T, files map[string][]byte) (url string, asked map[string]int) {
+// repository serves charts and counts what is asked of it, by path.
+func repository(t *testing.T, files map[string][]byte) (url string, asked func(path string) int) {
 	t.Helper()
-	asked = map[string]int{}
+	var mu sync.Mutex
+	counts := map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked[r.URL.Path]++
+		mu.Lock()
+		counts[r.URL.Path]++
+		mu.Unlock()
 		if data, ok := files[r.URL.Path]; ok {
 			_, _ = w.Write(data)
 			return
@@ -96,7 +100,11 @@ func repository(t *testing.T, files map[string][]byte) (url string, asked map[st
 		http.NotFound(w, r)
 	}))
 	t.Cleanup(server.Close)
-	return server.URL + "/stable", asked
+	return server.URL + "/stable", func(path string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return counts[path]
+	}
 }
 
 func TestRepository(t *testing.T) {
@@ -128,8 +136,8 @@ entries:
 			t.Errorf("version %q: %+v, %+v", test.version, found, failed)
 		}
 	}
-	if asked["/stable/app-1.0.0.tgz"] != 1 {
-		t.Errorf("a chart that was there with the index's digest was fetched %d times", asked["/stable/app-1.0.0.tgz"])
+	if n := asked("/stable/app-1.0.0.tgz"); n != 1 {
+		t.Errorf("a chart that was there with the index's digest was fetched %d times", n)
 	}
 	found, _ := resolve(imageset.Chart{Name: "app", Version: "1.0.0", ImagePaths: []string{"{.spec.image}", "{.spec.template.spec.containers[*].env[*].value}"}})
 	want := append([]string{"quay.io/team/operand:v7", "quay.io/team/thing:v1"}, appImages...)

@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -89,16 +91,41 @@ func TestKernelArchitecture(t *testing.T) {
 // flaky serves content, and breaks off after a while as often as it is told to.
 type flaky struct {
 	content []byte
-	tag     string
-	breaks  int
-	ranges  []string
+
+	mu     sync.Mutex
+	tag    string
+	breaks int
+	ranges []string
+}
+
+// from now on it has this tag, and breaks off so often.
+func (f *flaky) from(tag string, breaks int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tag, f.breaks, f.ranges = tag, breaks, nil
+}
+
+// asked are the ranges that it was asked for.
+func (f *flaky) asked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.ranges)
+}
+
+func (f *flaky) begin(asked string) (tag string, breaks bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ranges = append(f.ranges, asked)
+	if breaks = f.breaks > 0; breaks {
+		f.breaks--
+	}
+	return f.tag, breaks
 }
 
 func (f *flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.ranges = append(f.ranges, r.Header.Get("Range"))
-	w.Header().Set("ETag", f.tag)
-	if f.breaks > 0 {
-		f.breaks--
+	tag, breaks := f.begin(r.Header.Get("Range"))
+	w.Header().Set("ETag", tag)
+	if breaks {
 		w.Header().Set("Content-Length", fmt.Sprint(len(f.content)))
 		_, _ = w.Write(f.content[:300_000])
 		return
@@ -116,22 +143,22 @@ func TestPull(t *testing.T) {
 		t.Fatalf("a broken connection: %v", err)
 	}
 	dir, err := store.Pull(t.Context(), at.Client(), source, nil)
-	if err != nil || filepath.Base(dir) != "414.1-x86_64" || len(server.ranges) != 2 || server.ranges[1] != "bytes=300000-" {
-		t.Fatalf("%s with ranges %q, %v", dir, server.ranges, err)
+	if err != nil || filepath.Base(dir) != "414.1-x86_64" || !slices.Equal(server.asked(), []string{"", "bytes=300000-"}) {
+		t.Fatalf("%s with ranges %q, %v", dir, server.asked(), err)
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, storedISO)); err != nil || !bytes.Equal(got, server.content) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 
 	// The file has changed between two attempts: it comes as a whole.
-	server.breaks, server.ranges = 1, nil
+	server.from(`"1"`, 1)
 	source.Version = "414.2"
 	if _, err := store.Pull(t.Context(), at.Client(), source, nil); err == nil {
 		t.Fatal("a broken connection is taken")
 	}
-	server.tag = `"2"`
-	if dir, err = store.Pull(t.Context(), at.Client(), source, nil); err != nil || server.ranges[1] != "bytes=300000-" {
-		t.Fatalf("%q, %v", server.ranges, err)
+	server.from(`"2"`, 0)
+	if dir, err = store.Pull(t.Context(), at.Client(), source, nil); err != nil || server.asked()[0] != "bytes=300000-" {
+		t.Fatalf("%q, %v", server.asked(), err)
 	}
 	if _, err := OpenOS(dir); err != nil {
 		t.Error(err)
@@ -180,8 +207,8 @@ func TestLibrary(t *testing.T) {
 			t.Errorf("%s is not there", version)
 		}
 	}
-	if len(server.ranges) != 1 || strings.Count(log.String(), "pull OS image") != 1 {
-		t.Errorf("asked %d times; %s", len(server.ranges), &log)
+	if len(server.asked()) != 1 || strings.Count(log.String(), "pull OS image") != 1 {
+		t.Errorf("asked %d times; %s", len(server.asked()), &log)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

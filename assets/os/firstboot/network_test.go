@@ -79,15 +79,9 @@ func TestNetworkIsBroughtUp(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for a network namespace")
 	}
-	const ns = "firstboot-test"
-	if out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", ns).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "unshare", "-n", "true").CombinedOutput(); err != nil {
 		t.Skipf("no network namespace can be made: %s", out)
 	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "delete", ns).CombinedOutput(); err != nil {
-			t.Errorf("%v %s", err, out)
-		}
-	})
 	var commands bytes.Buffer
 	sys := machine(t, "ens3 52:54:00:00:00:0a", "ens4 52:54:00:00:00:0b")
 	if err := network(&commands, "testdata/network/ethernet", sys); err != nil {
@@ -96,7 +90,7 @@ func TestNetworkIsBroughtUp(t *testing.T) {
 	script := "set -e; ip link add ens3 type veth peer name peer; ip link set peer up\n" +
 		"try() { \"$@\"; }; claim() { :; }; made() { :; }; dhcp() { :; }; dhcp6() { :; }; silent6() { :; }; nameserver() { echo \"nameserver $1\"; }\n" +
 		commands.String() + "ip -br addr show dev ens3; ip route; ip -6 route; ip route show table 100"
-	out, err := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, "sh", "-c", script).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "unshare", "-n", "sh", "-c", script).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -3,6 +3,7 @@ package world
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -26,18 +28,29 @@ import (
 	"github.com/slipway-io/slipway/services/controllers/crd"
 )
 
+// patience with a machine that has much else to do.
+const patience = 2 * time.Minute
+
 // World is the API, whose client is a user's.
 type World struct {
 	*testing.T
 	client.Client
 	Config     *rest.Config
 	Kubeconfig []byte
+
+	environment *envtest.Environment
 }
 
 // Start an etcd and an API server out of the directory SLIPWAY_RELEASE_BIN, with our kinds and the namespaces. They end with the test.
+// Nodes and bootstrap tokens are known as in a hosted cluster, which a world may be at the same time.
 func Start(t *testing.T, namespaces ...string) *World {
 	t.Helper()
-	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
+	environment := &envtest.Environment{
+		BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN"), ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience,
+	}
+	environment.ControlPlane.GetAPIServer().Configure().Set("authorization-mode", "Node", "RBAC").Set("enable-bootstrap-token-auth", "true").
+		Set("advertise-address", "192.0.2.10").              // there is no default route that tells one
+		Set("shutdown-watch-termination-grace-period", "1s") // without it, watches hold up its end
 	connection, err := environment.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +61,7 @@ func Start(t *testing.T, namespaces ...string) *World {
 		}
 	})
 	connection.QPS, connection.Burst = 200, 400
-	w := &World{T: t, Config: connection, Kubeconfig: environment.KubeConfig}
+	w := &World{T: t, Config: connection, Kubeconfig: environment.KubeConfig, environment: environment}
 	scheme, err := api.Scheme()
 	w.Must(err)
 	w.Client, err = client.New(connection, client.Options{Scheme: scheme})
@@ -58,6 +71,14 @@ func Start(t *testing.T, namespaces ...string) *World {
 		w.Must(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 	}
 	return w
+}
+
+// User of the API, with a certificate.
+func (w *World) User(name string, groups ...string) *envtest.AuthenticatedUser {
+	w.Helper()
+	user, err := w.environment.AddUser(envtest.User{Name: name, Groups: groups}, nil)
+	w.Must(err)
+	return user
 }
 
 // With is the same world in a subtest.
@@ -114,10 +135,36 @@ func (w *World) Read(object client.Object) {
 	w.Must(w.Get(w.Context(), client.ObjectKeyFromObject(object), object))
 }
 
-// Eventually waits for what is to become so, and tells what is instead when it does not within 30 s.
+// Edit an object as users and controllers do whose change is of no other's: it is read, changed and patched.
+func (w *World) Edit(object client.Object, change func()) {
+	w.Helper()
+	w.Read(object)
+	before := object.DeepCopyObject().(client.Object)
+	change()
+	w.Must(w.Patch(w.Context(), object, client.MergeFrom(before)))
+}
+
+// EditStatus is Edit of the status.
+func (w *World) EditStatus(object client.Object, change func()) {
+	w.Helper()
+	w.Read(object)
+	before := object.DeepCopyObject().(client.Object)
+	change()
+	w.Must(w.Status().Patch(w.Context(), object, client.MergeFrom(before)))
+}
+
+// Gone waits until there is no such object.
+func (w *World) Gone(object client.Object, told func() string) {
+	w.Helper()
+	w.Eventually(fmt.Sprintf("%T %s is gone", object, object.GetName()), func() bool {
+		return apierrors.IsNotFound(w.Get(w.Context(), client.ObjectKeyFromObject(object), object))
+	}, told)
+}
+
+// Eventually waits for what is to become so, and tells what is instead when it does not within a minute.
 func (w *World) Eventually(what string, is func() bool, told func() string) {
 	w.Helper()
-	w.Within(30*time.Second, what, is, told)
+	w.Within(time.Minute, what, is, told)
 }
 
 // Within is Eventually with another limit.

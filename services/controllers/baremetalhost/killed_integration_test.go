@@ -68,7 +68,7 @@ func (l *life) through(m func() *machine, begin func(), points ...point) {
 		}
 		select {
 		case <-killed:
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			m().read()
 			l.Fatalf("%s is not reached: %s, started %v", p.name, m().told(), m().Starts())
 		}

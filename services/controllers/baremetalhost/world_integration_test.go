@@ -227,7 +227,7 @@ func (m *machine) reasons() string {
 
 func (m *machine) eventually(what string, is func() bool) {
 	m.Helper()
-	m.within(30*time.Second, what, is)
+	m.within(time.Minute, what, is)
 }
 
 func (m *machine) within(limit time.Duration, what string, is func() bool) {

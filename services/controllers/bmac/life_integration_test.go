@@ -3,6 +3,7 @@
 package bmac_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ import (
 )
 
 // starts of the machine, after which the last one is what is wanted.
-func (w *world) started(count int, want string) {
+func (w *scene) started(count int, want string) {
 	w.Helper()
 	w.eventually("start from "+want, func() bool {
 		starts := w.bmc.Starts()
@@ -53,7 +54,7 @@ func TestIntegrationLife(t *testing.T) {
 	w.install()
 	w.eventually("medium out", func() bool {
 		power, err := w.lookup.Power(t.Context(), w.state(api.StateInstallingInProgress))
-		w.must(err)
+		w.Must(err)
 		return power.BMC() && !power.Medium
 	})
 	if media := w.bmc.Media(); len(media) > 0 || w.read().Annotations[api.BootImageAnnotation] != api.BootImageInstalled {
@@ -87,7 +88,7 @@ func TestIntegrationLife(t *testing.T) {
 }
 
 // cleaned is a disk by its agent, which the host in the pool waited for.
-func (w *world) cleaned(disk string) {
+func (w *scene) cleaned(disk string) {
 	w.Helper()
 	w.eventually("waits for its disk", func() bool {
 		return strings.Contains(w.state(api.StateDiscoveringUnbound).Status.DebugInfo.StateInfo, "disk "+disk+" to be wiped")
@@ -96,27 +97,23 @@ func (w *world) cleaned(disk string) {
 }
 
 // another image for a host in the pool; without the annotation its Agent is set free in the end.
-func (w *world) another(t *testing.T) {
-	infraEnv := &agentv1beta1.InfraEnv{}
-	w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
-	infraEnv.Spec.OSImageVersion = "2"
-	w.must(w.Update(t.Context(), infraEnv))
+func (w *scene) another(t *testing.T) {
+	infraEnv := &agentv1beta1.InfraEnv{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}
+	w.Edit(infraEnv, func() { infraEnv.Spec.OSImageVersion = "2" })
 	w.eventually("new image", func() bool {
 		starts := w.bmc.Starts()
 		return strings.Contains(starts[len(starts)-1], "/2/x86_64/")
 	})
-	w.must(w.Delete(t.Context(), w.host))
+	w.Must(w.Delete(t.Context(), w.host))
 	w.gone()
 	if a := w.state(api.StateKnownUnbound); a.Labels[api.BMHLabel] != "" || w.bmc.Power() != "Off" {
 		t.Errorf("labels %v, power %s", a.Labels, w.bmc.Power())
 	}
 }
 
-func (w *world) gone() {
+func (w *scene) gone() {
 	w.Helper()
-	w.eventually("gone", func() bool {
-		return apierrors.IsNotFound(w.Get(w.Context(), client.ObjectKey{Namespace: namespace, Name: "w0"}, &metal3v1alpha1.BareMetalHost{}))
-	})
+	w.Gone(&metal3v1alpha1.BareMetalHost{ObjectMeta: w.host.ObjectMeta}, func() string { return fmt.Sprintf("%+v", w.read().Status) })
 }
 
 // TestIntegrationAwaited is a host whose label names no InfraEnv: it says so, and starts when the label is corrected.
@@ -130,15 +127,13 @@ func TestIntegrationAwaited(t *testing.T) {
 	})
 	w.eventually("Event", func() bool {
 		events := &eventsv1.EventList{}
-		w.must(w.List(t.Context(), events, client.InNamespace(namespace)))
+		w.Must(w.List(t.Context(), events, client.InNamespace(namespace)))
 		return slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool { return e.Reason == "ImageMissing" && e.Regarding.Name == "w0" })
 	})
 	if starts := w.bmc.Starts(); len(starts) > 0 {
 		t.Errorf("started %v", starts)
 	}
-	before := w.read().DeepCopy()
-	w.host.Labels[api.InfraEnvLabel] = "default"
-	w.must(w.Patch(t.Context(), w.host, client.MergeFrom(before)))
+	w.Edit(w.host, func() { w.host.Labels[api.InfraEnvLabel] = "default" })
 	w.started(1, "Cd http://192.0.2.1:8080/byapikey/")
 	w.eventually("well", func() bool {
 		status := w.read().Status
@@ -156,13 +151,13 @@ func TestIntegrationRemove(t *testing.T) {
 	w.started(1, "Cd ")
 	w.discover()
 	w.eventually("approved", func() bool { return w.state(api.StateKnownUnbound).Spec.Approved })
-	w.must(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "clusters-demo"}}))
+	w.Must(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "clusters-demo"}}))
 	machine := &clusterv1.Machine{ObjectMeta: metav1.ObjectMeta{Namespace: "clusters-demo", Name: "m", Finalizers: []string{"test.example/drain"}}}
 	machine.Spec.ClusterName = "demo"
 	machine.Spec.Bootstrap.DataSecretName = &machine.Name
 	machine.Spec.InfrastructureRef = clusterv1.ContractVersionedObjectReference{APIGroup: capiagentv1beta1.GroupVersion.Group, Kind: "AgentMachine", Name: "m"}
-	w.must(w.Create(t.Context(), machine))
-	w.must(w.Create(t.Context(), &capiagentv1beta1.AgentMachine{ObjectMeta: metav1.ObjectMeta{
+	w.Must(w.Create(t.Context(), machine))
+	w.Must(w.Create(t.Context(), &capiagentv1beta1.AgentMachine{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "clusters-demo", Name: "m",
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: clusterv1.GroupVersion.String(), Kind: "Machine", Name: "m", UID: machine.UID}},
 	}}))
@@ -173,9 +168,9 @@ func TestIntegrationRemove(t *testing.T) {
 	w.install()
 	w.eventually("on its disk", func() bool { return w.read().Annotations[api.MediumEjectedAnnotation] != "" })
 
-	w.must(w.Delete(t.Context(), w.host))
+	w.Must(w.Delete(t.Context(), w.host))
 	w.eventually("machine is deleted", func() bool {
-		w.must(w.Get(t.Context(), client.ObjectKeyFromObject(machine), machine))
+		w.Read(machine)
 		return !machine.DeletionTimestamp.IsZero()
 	})
 	if d := machine.Spec.Deletion; d.NodeDrainTimeoutSeconds == nil || *d.NodeDrainTimeoutSeconds != 90 {
@@ -197,11 +192,12 @@ func TestIntegrationRemove(t *testing.T) {
 	if !apierrors.IsNotFound(err) || w.bmc.Power() != "Off" {
 		t.Errorf("agent: %v, power %s", err, w.bmc.Power())
 	}
-	if reasons := w.reasons("w0"); !strings.Contains(reasons, "Drain") || !strings.Contains(reasons, "AgentRemoved") {
-		t.Errorf("events %s", reasons)
-	}
-	machine.Finalizers = nil
-	w.must(client.IgnoreNotFound(w.Update(t.Context(), machine)))
+	// Events are written beside the work.
+	w.eventually("events", func() bool {
+		reasons := w.reasons("w0")
+		return strings.Contains(reasons, "Drain") && strings.Contains(reasons, "AgentRemoved")
+	})
+	w.Edit(machine, func() { machine.Finalizers = nil })
 }
 
 // TestIntegrationWithoutBMC is a host that people switch.
@@ -241,32 +237,29 @@ func TestIntegrationWithoutBMC(t *testing.T) {
 // TestIntegrationPolicy is a host that nobody declared: it waits, until a policy of its InfraEnv approves it.
 func TestIntegrationPolicy(t *testing.T) {
 	w := start(t)
-	infraEnv := &agentv1beta1.InfraEnv{}
+	infraEnv := &agentv1beta1.InfraEnv{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}
 	policy := func(value string) {
-		w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
-		before := infraEnv.DeepCopy()
-		metav1.SetMetaDataAnnotation(&infraEnv.ObjectMeta, api.ApproveCIDRsAnnotation, value)
-		w.must(w.Patch(t.Context(), infraEnv, client.MergeFrom(before)))
+		w.Edit(infraEnv, func() { metav1.SetMetaDataAnnotation(&infraEnv.ObjectMeta, api.ApproveCIDRsAnnotation, value) })
 	}
 	policies := func(status corev1.ConditionStatus, words string) func() bool {
 		return func() bool {
-			w.must(w.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "default"}, infraEnv))
+			w.Read(infraEnv)
 			found := conditionsv1.FindStatusCondition(infraEnv.Status.Conditions, api.ApprovalPoliciesCondition)
 			return found != nil && found.Status == status && strings.Contains(found.Message, words) && infraEnv.Status.ISODownloadURL != ""
 		}
 	}
 	stranger := &agentv1beta1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "c0ffee00-0000-4000-8000-000000000002", Labels: map[string]string{api.InfraEnvLabel: "default"}}}
-	w.must(w.Create(t.Context(), stranger))
+	w.Must(w.Create(t.Context(), stranger))
 	policy("10.7.0.9/24")
 	w.eventually("a bad policy is said so", policies(corev1.ConditionFalse, "write 10.7.0.0/24"))
-	w.must(w.Get(t.Context(), client.ObjectKeyFromObject(stranger), stranger))
+	w.Read(stranger)
 	if stranger.Spec.Approved {
 		t.Error("a bad policy approves")
 	}
 	policy("10.7.0.0/24")
 	w.eventually("the policy is in force", policies(corev1.ConditionTrue, api.ApproveCIDRsAnnotation))
 	w.eventually("approved by policy", func() bool {
-		w.must(w.Get(t.Context(), client.ObjectKeyFromObject(stranger), stranger))
+		w.Read(stranger)
 		return stranger.Spec.Approved && strings.Contains(w.reasons(stranger.Name), "ApprovedByPolicy: approved by policy "+api.ApproveCIDRsAnnotation)
 	})
 }

@@ -36,12 +36,12 @@ func TestIntegrationNodePool(t *testing.T) {
 			AgentLabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"size": "large"}},
 		}},
 	}
-	w.must(w.Create(t.Context(), pool))
+	w.Must(w.Create(t.Context(), pool))
 	agent := w.claimed()
 	w.fetchesIgnition(agent)
 	w.install(agent)
 	w.eventually("the pool is ready", func() bool {
-		w.read(pool)
+		w.Read(pool)
 		return isTrue(pool, hypershiftv1beta1.NodePoolReadyConditionType) && isTrue(pool, hypershiftv1beta1.NodePoolAllNodesHealthyConditionType) &&
 			isTrue(pool, hypershiftv1beta1.NodePoolAllMachinesReadyConditionType) && isTrue(pool, hypershiftv1beta1.NodePoolReachedIgnitionEndpoint) &&
 			pool.Status.Replicas == 1 && pool.Status.Version == "1.36.3"
@@ -50,17 +50,17 @@ func TestIntegrationNodePool(t *testing.T) {
 	w.scale(pool, 0)
 	w.releases(agent)
 	w.eventually("the pool is empty", func() bool {
-		w.read(pool)
+		w.Read(pool)
 		return pool.Status.Replicas == 0 && isTrue(pool, hypershiftv1beta1.NodePoolReadyConditionType)
 	})
 
 	w.scale(pool, 1)
 	agent = w.claimed()
-	w.must(w.Delete(t.Context(), pool))
+	w.Must(w.Delete(t.Context(), pool))
 	w.releases(agent)
-	w.gone("nodepool", pool)
+	w.Gone(pool, w.told)
 	secrets := &corev1.SecretList{}
-	w.must(w.List(t.Context(), secrets, client.InNamespace(planeNamespace), client.MatchingLabels{hypershiftv1beta1.NodePoolLabel: pool.Name}))
+	w.Must(w.List(t.Context(), secrets, client.InNamespace(planeNamespace), client.MatchingLabels{hypershiftv1beta1.NodePoolLabel: pool.Name}))
 	if len(secrets.Items) > 0 {
 		t.Errorf("%d secrets are left", len(secrets.Items))
 	}
@@ -76,43 +76,41 @@ func TestIntegrationClusterGoes(t *testing.T) {
 		Management: hypershiftv1beta1.NodePoolManagement{UpgradeType: hypershiftv1beta1.UpgradeTypeInPlace},
 		Platform:   hypershiftv1beta1.NodePoolPlatform{Type: hypershiftv1beta1.AgentPlatform},
 	}
-	w.must(w.Create(t.Context(), pool))
+	w.Must(w.Create(t.Context(), pool))
 	agent := w.claimed()
 	w.state(agent, api.StateInstalling, "")
 	hosted := &hypershiftv1beta1.HostedCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "clusters", Name: "demo"}}
-	w.read(hosted)
-	hosted.Finalizers = []string{api.Finalizer}
-	w.must(w.Update(t.Context(), hosted))
-	w.must(w.Delete(t.Context(), hosted))
-	w.must(w.Delete(t.Context(), pool))
+	w.Edit(hosted, func() { hosted.Finalizers = []string{api.Finalizer} })
+	w.Must(w.Delete(t.Context(), hosted))
+	w.Must(w.Delete(t.Context(), pool))
 	// The host is still installing, and nobody waits for it.
-	w.gone("nodepool", pool)
-	w.read(agent)
+	w.Gone(pool, w.told)
+	w.Read(agent)
 	if agent.Spec.ClusterDeploymentName != nil {
 		t.Error("the agent is still bound")
 	}
 	cluster := &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: planeNamespace, Name: "demo"}}
-	w.must(w.Delete(t.Context(), cluster))
-	w.gone("cluster", cluster)
+	w.Must(w.Delete(t.Context(), cluster))
+	w.Gone(cluster, w.told)
 }
 
-func (w *world) makeAgent(name string) {
+func (w *scene) makeAgent(name string) {
 	agent := &agentv1beta1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agentNamespace, Name: name, Labels: map[string]string{"size": "large"}}}
 	agent.Spec.Approved, agent.Spec.Hostname, agent.Spec.Role = true, "node-1", models.HostRoleAutoAssign
-	w.must(w.Create(w.Context(), agent))
+	w.Must(w.Create(w.Context(), agent))
 	for _, kind := range []conditionsv1.ConditionType{agentv1beta1.ConnectedCondition, agentv1beta1.ValidatedCondition} {
 		conditionsv1.SetStatusConditionNoHeartbeat(&agent.Status.Conditions, conditionsv1.Condition{Type: kind, Status: corev1.ConditionTrue, Reason: "Test"})
 	}
 	agent.Status.DebugInfo.State = api.StateKnownUnbound
-	w.must(w.Status().Update(w.Context(), agent))
+	w.Must(w.Status().Update(w.Context(), agent))
 }
 
 // claimed waits for the claim of the only Agent.
-func (w *world) claimed() *agentv1beta1.Agent {
+func (w *scene) claimed() *agentv1beta1.Agent {
 	w.Helper()
 	agents := &agentv1beta1.AgentList{}
 	w.eventually("the agent is claimed", func() bool {
-		w.must(w.List(w.Context(), agents, client.InNamespace(agentNamespace)))
+		w.Must(w.List(w.Context(), agents, client.InNamespace(agentNamespace)))
 		return agents.Items[0].Spec.ClusterDeploymentName != nil
 	})
 	agent := &agents.Items[0]
@@ -125,14 +123,14 @@ func (w *world) claimed() *agentv1beta1.Agent {
 	return agent
 }
 
-func (w *world) fetchesIgnition(agent *agentv1beta1.Agent) {
+func (w *scene) fetchesIgnition(agent *agentv1beta1.Agent) {
 	w.Helper()
 	secret := &corev1.Secret{}
 	ref := agent.Spec.IgnitionEndpointTokenReference
-	w.must(w.Get(w.Context(), client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, secret))
+	w.Must(w.Get(w.Context(), client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, secret))
 	token := secret.Data["ignition-token"]
 	payload, err := w.pools.Payload(w.Context(), token, "clusters/workers")
-	w.must(err)
+	w.Must(err)
 	if !bytes.Contains(payload, []byte("kubelet.service")) {
 		w.Error("the payload does not start a kubelet")
 	}
@@ -149,7 +147,7 @@ func (w *world) fetchesIgnition(agent *agentv1beta1.Agent) {
 }
 
 // install stands for the host: it reboots from its disk, and its kubelet joins.
-func (w *world) install(agent *agentv1beta1.Agent) {
+func (w *scene) install(agent *agentv1beta1.Agent) {
 	w.Helper()
 	w.state(agent, api.StateInstalling, "")
 	w.state(agent, api.StateInstallingInProgress, models.HostStageRebooting)
@@ -158,7 +156,7 @@ func (w *world) install(agent *agentv1beta1.Agent) {
 		return len(machines) == 1 && ptr.Deref(machines[0].Status.Initialization.InfrastructureProvisioned, false)
 	})
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Spec: corev1.NodeSpec{ProviderID: api.ProviderIDPrefix + agent.Name}}
-	w.must(w.Create(w.Context(), node))
+	w.Must(w.Create(w.Context(), node))
 	before := node.DeepCopy()
 	for _, kind := range []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure} {
 		status := corev1.ConditionFalse
@@ -168,7 +166,7 @@ func (w *world) install(agent *agentv1beta1.Agent) {
 		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: kind, Status: status, Reason: "Test"})
 	}
 	// Others write to a Node as soon as there is one, so it is patched, as a kubelet does.
-	w.must(w.Status().Patch(w.Context(), node, client.MergeFrom(before)))
+	w.Must(w.Status().Patch(w.Context(), node, client.MergeFrom(before)))
 	w.state(agent, api.StateAddedToExistingCluster, models.HostStageDone)
 	w.eventually("the machine has its node", func() bool {
 		machines := w.machines()
@@ -177,10 +175,10 @@ func (w *world) install(agent *agentv1beta1.Agent) {
 }
 
 // releases follows an Agent back into the inventory.
-func (w *world) releases(agent *agentv1beta1.Agent) {
+func (w *scene) releases(agent *agentv1beta1.Agent) {
 	w.Helper()
 	w.eventually("the agent is unbound", func() bool {
-		w.read(agent)
+		w.Read(agent)
 		return agent.Spec.ClusterDeploymentName == nil
 	})
 	if agent.Labels[api.AgentMachineRefLabel] != "" || agent.Spec.IgnitionEndpointTokenReference != nil {

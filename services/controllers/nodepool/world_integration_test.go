@@ -22,26 +22,20 @@ import (
 	hypershiftv1beta1 "github.com/openshift/hypershift/api/hypershift/v1beta1"
 	"github.com/openshift/hypershift/api/util/ipnet"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/slipway-io/slipway/assets/crds"
 	"github.com/slipway-io/slipway/services/api"
 	capiagentv1beta1 "github.com/slipway-io/slipway/services/api/capiagent/v1beta1"
 	"github.com/slipway-io/slipway/services/controllers/agentcluster"
 	"github.com/slipway-io/slipway/services/controllers/agentmachine"
 	"github.com/slipway-io/slipway/services/controllers/capi"
-	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/guest"
 	"github.com/slipway-io/slipway/services/controllers/nodepool"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 const (
@@ -67,69 +61,39 @@ func (releases) Content(context.Context, string) (string, []string, error) {
 	return "release/image", []string{"sha256:" + strings.Repeat("b", 64)}, nil
 }
 
-// world is a management API that is at the same time the hosted one, with the controllers running.
-type world struct {
-	*testing.T
-	client.Client
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
+
+// scene is a management API that is at the same time the hosted one, with the controllers running.
+type scene struct {
+	*world.World
 	pools *nodepool.Reconciler
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T) *scene {
 	t.Helper()
-	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
-	rest, err := environment.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{T: t}
-	scheme, err := api.Scheme()
-	w.must(err)
-	w.Client, err = client.New(rest, client.Options{Scheme: scheme})
-	w.must(err)
-	w.must(crd.Install(t.Context(), w.Client, crds.FS))
-	mgr, err := ctrl.NewManager(rest, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: controllerOptions(),
-		Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-	})
-	w.must(err)
+	w := &scene{World: world.Start(t, "clusters", planeNamespace, agentNamespace)}
+	mgr := w.Manager(world.Log(t))
 	guests := guest.New(mgr.GetClient())
 	w.pools = &nodepool.Reconciler{
 		Client: mgr.GetClient(), Releases: releases{}, Guests: guests, Now: time.Now,
 		Site: nodepool.Site{IgnitionURL: "https://10.7.0.2:8443/ignition", CA: certificate(t), Registry: "registry.site.example:5000"},
 	}
-	w.must(guests.SetupWithManager(mgr))
-	w.must(capi.Setup(t.Context(), mgr, capi.Options{}))
-	w.must((&agentcluster.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr))
-	w.must((&agentmachine.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}).SetupWithManager(mgr))
-	w.must(w.pools.SetupWithManager(mgr))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	for _, name := range []string{"clusters", planeNamespace, agentNamespace} {
-		w.must(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
-	}
+	w.Must(guests.SetupWithManager(mgr))
+	w.Must(capi.Setup(t.Context(), mgr, capi.Options{}))
+	w.Must((&agentcluster.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr))
+	w.Must((&agentmachine.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}).SetupWithManager(mgr))
+	w.Must(w.pools.SetupWithManager(mgr))
+	w.Manage(mgr)
 	for _, name := range []string{"root-ca", "kubelet-client-ca"} {
-		w.must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: inPlane(name), Data: map[string][]byte{"ca.crt": w.pools.Site.CA}}))
+		w.Must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: inPlane(name), Data: map[string][]byte{"ca.crt": w.pools.Site.CA}}))
 	}
 	login := &corev1.Secret{ObjectMeta: inPlane("pull-secret"), Type: corev1.SecretTypeDockerConfigJson}
 	login.Data = map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"registry.site.example:5000":{"auth":"bm9kZTpwdWxs"}}}`)}
-	w.must(w.Create(t.Context(), login))
-	kubeconfig := environment.KubeConfig
-	w.must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: inPlane("localhost-kubeconfig"), Data: map[string][]byte{"kubeconfig": kubeconfig}}))
-	own := &corev1.Secret{ObjectMeta: inPlane("demo-kubeconfig"), Type: clusterv1.ClusterSecretType, Data: map[string][]byte{"value": kubeconfig}}
+	w.Must(w.Create(t.Context(), login))
+	w.Must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: inPlane("localhost-kubeconfig"), Data: map[string][]byte{"kubeconfig": w.Kubeconfig}}))
+	own := &corev1.Secret{ObjectMeta: inPlane("demo-kubeconfig"), Type: clusterv1.ClusterSecretType, Data: map[string][]byte{"value": w.Kubeconfig}}
 	own.Labels = map[string]string{clusterv1.ClusterNameLabel: "demo"}
-	w.must(w.Create(t.Context(), own))
+	w.Must(w.Create(t.Context(), own))
 	return w
 }
 
@@ -138,7 +102,7 @@ func inPlane(name string) metav1.ObjectMeta {
 }
 
 // makeCluster stands for the controllers of HostedCluster and HostedControlPlane.
-func (w *world) makeCluster() {
+func (w *scene) makeCluster() {
 	var services []hypershiftv1beta1.ServicePublishingStrategyMapping
 	for _, service := range []hypershiftv1beta1.ServiceType{
 		hypershiftv1beta1.APIServer, hypershiftv1beta1.OAuthServer, hypershiftv1beta1.Konnectivity, hypershiftv1beta1.Ignition,
@@ -166,23 +130,24 @@ func (w *world) makeCluster() {
 		Release: hypershiftv1beta1.Release{Image: image}, Platform: platform, Networking: networking, DNS: dns, Services: services, Etcd: etcd,
 		PullSecret: corev1.LocalObjectReference{Name: "pull-secret"},
 	}
-	w.must(w.Create(w.Context(), hosted))
+	w.Must(w.Create(w.Context(), hosted))
 	plane := &hypershiftv1beta1.HostedControlPlane{ObjectMeta: inPlane("demo")}
 	plane.Spec = hypershiftv1beta1.HostedControlPlaneSpec{
 		ReleaseImage: image, Platform: platform, Networking: networking, DNS: dns, Services: services, Etcd: etcd, InfraID: "demo",
 		PullSecret: corev1.LocalObjectReference{Name: "pull-secret"}, IssuerURL: "https://kubernetes.default.svc",
 	}
-	w.must(w.Create(w.Context(), plane))
-	plane.Status.ControlPlaneEndpoint = hypershiftv1beta1.APIEndpoint{Host: "10.7.0.2", Port: 30000}
-	plane.Status.Ready, plane.Status.Initialized, plane.Status.ExternalManagedControlPlane = true, true, ptr.To(true)
-	meta.SetStatusCondition(&plane.Status.Conditions, metav1.Condition{
-		Type: string(hypershiftv1beta1.KubeAPIServerAvailable), Status: metav1.ConditionTrue, Reason: "AsExpected",
+	w.Must(w.Create(w.Context(), plane))
+	w.EditStatus(plane, func() {
+		plane.Status.ControlPlaneEndpoint = hypershiftv1beta1.APIEndpoint{Host: "10.7.0.2", Port: 30000}
+		plane.Status.Ready, plane.Status.Initialized, plane.Status.ExternalManagedControlPlane = true, true, ptr.To(true)
+		meta.SetStatusCondition(&plane.Status.Conditions, metav1.Condition{
+			Type: string(hypershiftv1beta1.KubeAPIServerAvailable), Status: metav1.ConditionTrue, Reason: "AsExpected",
+		})
 	})
-	w.must(w.Status().Update(w.Context(), plane))
 	endpoint := clusterv1.APIEndpoint{Host: "10.7.0.2", Port: 30000}
 	infrastructure := &capiagentv1beta1.AgentCluster{ObjectMeta: inPlane("demo")}
 	infrastructure.Spec.ControlPlaneEndpoint = endpoint
-	w.must(w.Create(w.Context(), infrastructure))
+	w.Must(w.Create(w.Context(), infrastructure))
 	cluster := &clusterv1.Cluster{ObjectMeta: inPlane("demo")}
 	cluster.Spec.ControlPlaneEndpoint = endpoint
 	cluster.Spec.ControlPlaneRef = clusterv1.ContractVersionedObjectReference{
@@ -191,66 +156,43 @@ func (w *world) makeCluster() {
 	cluster.Spec.InfrastructureRef = clusterv1.ContractVersionedObjectReference{
 		APIGroup: capiagentv1beta1.GroupVersion.Group, Kind: "AgentCluster", Name: "demo",
 	}
-	w.must(w.Create(w.Context(), cluster))
+	w.Must(w.Create(w.Context(), cluster))
 	w.eventually("the cluster is initialized", func() bool {
-		w.read(cluster)
+		w.Read(cluster)
 		done := cluster.Status.Initialization
 		return ptr.Deref(done.InfrastructureProvisioned, false) && ptr.Deref(done.ControlPlaneInitialized, false)
 	})
 }
 
-func (w *world) state(agent *agentv1beta1.Agent, state string, stage models.HostStage) {
+func (w *scene) state(agent *agentv1beta1.Agent, state string, stage models.HostStage) {
 	w.Helper()
-	w.read(agent)
-	agent.Status.DebugInfo.State, agent.Status.Progress.CurrentStage = state, stage
-	w.must(w.Status().Update(w.Context(), agent))
+	w.EditStatus(agent, func() { agent.Status.DebugInfo.State, agent.Status.Progress.CurrentStage = state, stage })
 }
 
-func (w *world) scale(pool *hypershiftv1beta1.NodePool, to int32) {
+func (w *scene) scale(pool *hypershiftv1beta1.NodePool, to int32) {
 	w.Helper()
-	w.read(pool)
-	before := pool.DeepCopy()
-	pool.Spec.Replicas = ptr.To(to)
-	w.must(w.Patch(w.Context(), pool, client.MergeFrom(before)))
+	w.Edit(pool, func() { pool.Spec.Replicas = ptr.To(to) })
 }
 
-func (w *world) machines() []clusterv1.Machine {
+func (w *scene) machines() []clusterv1.Machine {
 	w.Helper()
 	machines := &clusterv1.MachineList{}
-	w.must(w.List(w.Context(), machines, client.InNamespace(planeNamespace)))
+	w.Must(w.List(w.Context(), machines, client.InNamespace(planeNamespace)))
 	return machines.Items
 }
 
-func (w *world) read(object client.Object) {
-	w.Helper()
-	w.must(w.Get(w.Context(), client.ObjectKeyFromObject(object), object))
-}
-
-func (w *world) gone(what string, object client.Object) {
-	w.Helper()
-	w.eventually(what+" is gone", func() bool {
-		return apierrors.IsNotFound(w.Get(w.Context(), client.ObjectKeyFromObject(object), object))
-	})
-}
-
-func (w *world) eventually(what string, is func() bool) {
+func (w *scene) eventually(what string, is func() bool) {
 	w.Helper()
 	began := time.Now()
-	for !is() {
-		if time.Since(began) > 30*time.Second {
-			w.Log(w.told())
-			w.Fatalf("%s: not within 30 s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	w.Eventually(what, is, w.told)
 	w.Logf("%s after %s", what, time.Since(began).Round(time.Millisecond))
 }
 
 // told is what the conditions say that are not true.
-func (w *world) told() string {
+func (w *scene) told() string {
 	var out strings.Builder
 	pools, machines := &hypershiftv1beta1.NodePoolList{}, w.machines()
-	w.must(w.List(w.Context(), pools))
+	w.Must(w.List(w.Context(), pools))
 	for i := range pools.Items {
 		for _, c := range pools.Items[i].Status.Conditions {
 			fmt.Fprintf(&out, "\nNodePool %s: %s %s %s", c.Type, c.Status, c.Reason, c.Message)
@@ -264,13 +206,6 @@ func (w *world) told() string {
 	return out.String()
 }
 
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
 func isTrue(pool *hypershiftv1beta1.NodePool, kind string) bool {
 	for _, condition := range pool.Status.Conditions {
 		if condition.Type == kind {
@@ -278,11 +213,6 @@ func isTrue(pool *hypershiftv1beta1.NodePool, kind string) bool {
 		}
 	}
 	return false
-}
-
-// controllerOptions let two tests of one process have controllers of the same name.
-func controllerOptions() config.Controller {
-	return config.Controller{SkipNameValidation: ptr.To(true)}
 }
 
 // certificate is a self-signed CA.

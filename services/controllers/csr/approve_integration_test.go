@@ -3,7 +3,6 @@
 package csr_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,17 +21,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/slipway-io/slipway/assets/crds"
 	"github.com/slipway-io/slipway/services/api"
-	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/csr"
 	"github.com/slipway-io/slipway/services/controllers/guest"
 	"github.com/slipway-io/slipway/services/controlplane/pki"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 const (
@@ -43,65 +38,31 @@ const (
 
 var cluster = types.NamespacedName{Namespace: "clusters-demo", Name: "demo"}
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
+
+// scene is a management API that is its own hosted cluster: the approver sees it through the kubeconfig of the control plane.
+type scene struct {
+	*world.World
+	guests *guest.Clients
 }
 
-// bench is a management API that is its own hosted cluster: the approver sees it through the kubeconfig of the control plane.
-type bench struct {
-	environment *envtest.Environment
-	kube        client.Client
-	guests      *guest.Clients
-	kubeconfig  []byte
-}
-
-func start(t *testing.T) *bench {
+func start(t *testing.T) *scene {
 	t.Helper()
-	b := &bench{environment: &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}}
-	server := b.environment.ControlPlane.GetAPIServer().Configure()
-	server.Set("authorization-mode", "Node", "RBAC").Set("enable-bootstrap-token-auth", "true")
-	config, err := b.environment.Start()
-	must(t, err)
-	t.Cleanup(func() {
-		if err := b.environment.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	scheme, err := api.Scheme()
-	must(t, err)
-	b.kube, err = client.New(config, client.Options{Scheme: scheme})
-	must(t, err)
-	must(t, crd.Install(t.Context(), b.kube, crds.FS))
-	b.kubeconfig = b.environment.KubeConfig
-	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
-	must(t, err)
-	b.guests = guest.New(mgr.GetClient())
-	must(t, b.guests.SetupWithManager(mgr))
-	must(t, (&csr.Reconciler{Client: mgr.GetClient(), Guests: b.guests}).SetupWithManager(mgr))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return b
+	s := &scene{World: world.Start(t, cluster.Namespace, "slipway")}
+	mgr := s.Manager(world.Log(t))
+	s.guests = guest.New(mgr.GetClient())
+	s.Must(s.guests.SetupWithManager(mgr))
+	s.Must((&csr.Reconciler{Client: mgr.GetClient(), Guests: s.guests}).SetupWithManager(mgr))
+	s.Manage(mgr)
+	return s
 }
 
 // connect makes the control plane of the cluster and waits until the approver can look into it.
-func (b *bench) connect(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{cluster.Namespace, "slipway"} {
-		must(t, b.kube.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
-	}
-	must(t, b.kube.Create(t.Context(), &corev1.Secret{
+func (s *scene) connect() {
+	s.Helper()
+	s.Must(s.Create(s.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: pki.LocalhostKubeconfig},
-		Data:       map[string][]byte{pki.KeyKubeconfig: b.kubeconfig},
+		Data:       map[string][]byte{pki.KeyKubeconfig: s.Kubeconfig},
 	}))
 	plane := &hypershiftv1beta1.HostedControlPlane{
 		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: cluster.Name},
@@ -125,62 +86,55 @@ func (b *bench) connect(t *testing.T) {
 			},
 		})
 	}
-	must(t, b.kube.Create(t.Context(), plane))
-	plane.Status.Initialized = true
-	must(t, b.kube.Status().Update(t.Context(), plane))
-	within(t, "connection", func() bool { _, err := b.guests.Client(cluster); return err == nil })
+	s.Must(s.Create(s.Context(), plane))
+	s.EditStatus(plane, func() { plane.Status.Initialized = true })
+	s.within("connection", func() bool { _, err := s.guests.Client(cluster); return err == nil })
 }
 
-func within(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
-		}
-	}
+func (s *scene) within(what string, is func() bool) {
+	s.Helper()
+	s.Eventually(what, is, func() string { return "" })
 }
 
 // agent makes an Agent that was given to the cluster.
-func (b *bench) agent(t *testing.T, name, hostname, state string) *agentv1beta1.Agent {
-	t.Helper()
+func (s *scene) agent(name, hostname, state string) *agentv1beta1.Agent {
+	s.Helper()
 	agent := &agentv1beta1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "slipway", Name: name}}
 	agent.Spec.Hostname = hostname
 	agent.Spec.ClusterDeploymentName = &agentv1beta1.ClusterReference{Namespace: cluster.Namespace, Name: cluster.Name}
-	must(t, b.kube.Create(t.Context(), agent))
-	b.state(t, agent, state)
+	s.Must(s.Create(s.Context(), agent))
+	s.state(agent, state)
 	return agent
 }
 
-func (b *bench) state(t *testing.T, agent *agentv1beta1.Agent, state string) {
-	t.Helper()
-	before := agent.DeepCopy()
-	agent.Status.DebugInfo.State = state
-	agent.Status.Inventory.Interfaces = []agentv1beta1.HostInterface{{
-		Name: "eth0", IPV4Addresses: []string{"10.7.0.50/24"}, IPV6Addresses: []string{"fd07::50/64"}, Flags: []string{},
-	}}
-	agent.Status.Inventory.Disks = []agentv1beta1.HostDisk{}
-	must(t, b.kube.Status().Patch(t.Context(), agent, client.MergeFrom(before)))
+func (s *scene) state(agent *agentv1beta1.Agent, state string) {
+	s.Helper()
+	s.EditStatus(agent, func() {
+		agent.Status.DebugInfo.State = state
+		agent.Status.Inventory.Interfaces = []agentv1beta1.HostInterface{{
+			Name: "eth0", IPV4Addresses: []string{"10.7.0.50/24"}, IPV6Addresses: []string{"fd07::50/64"}, Flags: []string{},
+		}}
+		agent.Status.Inventory.Disks = []agentv1beta1.HostDisk{}
+	})
 }
 
 // kubelet is a client with a bootstrap token, or with the certificate of a node.
-func (b *bench) kubelet(t *testing.T, node string) client.Client {
-	t.Helper()
-	config := rest.AnonymousClientConfig(b.environment.Config)
+func (s *scene) kubelet(node string) client.Client {
+	s.Helper()
+	config := rest.AnonymousClientConfig(s.Config)
 	config.BearerToken = tokenID + "." + tokenSecret
 	if node != "" {
-		user, err := b.environment.AddUser(envtest.User{Name: "system:node:" + node, Groups: []string{"system:nodes"}}, nil)
-		must(t, err)
-		config = user.Config()
+		config = s.User("system:node:"+node, "system:nodes").Config()
 	}
 	kubelet, err := client.New(config, client.Options{})
-	must(t, err)
+	s.Must(err)
 	return kubelet
 }
 
-func ask(t *testing.T, kubelet client.Client, name, signer, node string, names []string, addresses ...string) {
-	t.Helper()
+func (s *scene) ask(kubelet client.Client, name, signer, node string, names []string, addresses ...string) {
+	s.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	s.Must(err)
 	template := &x509.CertificateRequest{
 		Subject: pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}}, DNSNames: names,
 	}
@@ -188,7 +142,7 @@ func ask(t *testing.T, kubelet client.Client, name, signer, node string, names [
 		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
-	must(t, err)
+	s.Must(err)
 	purpose := certificatesv1.UsageClientAuth
 	if signer == certificatesv1.KubeletServingSignerName {
 		purpose = certificatesv1.UsageServerAuth
@@ -201,16 +155,16 @@ func ask(t *testing.T, kubelet client.Client, name, signer, node string, names [
 		},
 	}
 	// A token or a binding that was just made is known to the API server a moment later.
-	within(t, "request "+name, func() bool {
-		err = kubelet.Create(t.Context(), request)
+	s.within("request "+name, func() bool {
+		err = kubelet.Create(s.Context(), request)
 		return err == nil
 	})
 }
 
-func (b *bench) approved(t *testing.T, name string) bool {
-	t.Helper()
+func (s *scene) approved(name string) bool {
+	s.Helper()
 	request := &certificatesv1.CertificateSigningRequest{}
-	must(t, b.kube.Get(t.Context(), client.ObjectKey{Name: name}, request))
+	s.Must(s.Get(s.Context(), client.ObjectKey{Name: name}, request))
 	for _, condition := range request.Status.Conditions {
 		if condition.Type == certificatesv1.CertificateApproved {
 			return true
@@ -219,62 +173,62 @@ func (b *bench) approved(t *testing.T, name string) bool {
 	return false
 }
 
-func (b *bench) stays(t *testing.T, names ...string) {
-	t.Helper()
+func (s *scene) stays(names ...string) {
+	s.Helper()
 	time.Sleep(refusalWait)
 	for _, name := range names {
-		if b.approved(t, name) {
-			t.Errorf("%s is approved", name)
+		if s.approved(name) {
+			s.Errorf("%s is approved", name)
 		}
 	}
 }
 
 func TestIntegrationApproval(t *testing.T) {
-	b := start(t)
-	b.connect(t)
+	s := start(t)
+	s.connect()
 	for range 2 {
-		must(t, b.guests.Bootstrap(t.Context(), b.kubeconfig))
+		s.Must(s.guests.Bootstrap(t.Context(), s.Kubeconfig))
 	}
-	must(t, b.guests.KeepToken(t.Context(), cluster, guest.Token{
+	s.Must(s.guests.KeepToken(t.Context(), cluster, guest.Token{
 		ID: tokenID, Secret: tokenSecret, Expires: time.Now().Add(time.Hour), Description: "NodePool clusters/demo",
 	}))
-	b.agent(t, "7c18df7e-0000-4000-8000-000000000000", "worker-0", api.StateInstallingInProgress)
-	late := b.agent(t, "7c18df7e-0000-4000-8000-000000000001", "worker-1", api.StateKnown)
+	s.agent("7c18df7e-0000-4000-8000-000000000000", "worker-0", api.StateInstallingInProgress)
+	late := s.agent("7c18df7e-0000-4000-8000-000000000001", "worker-1", api.StateKnown)
 	identity, serving := certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.KubeletServingSignerName
 
-	newcomer := b.kubelet(t, "")
-	ask(t, newcomer, "first", identity, "worker-0", nil)
-	within(t, "first identity", func() bool { return b.approved(t, "first") })
-	ask(t, newcomer, "foreign", identity, "intruder", nil)
-	ask(t, newcomer, "early", identity, "worker-1", nil)
-	ask(t, newcomer, "masked", serving, "worker-0", []string{"worker-0"})
+	newcomer := s.kubelet("")
+	s.ask(newcomer, "first", identity, "worker-0", nil)
+	s.within("first identity", func() bool { return s.approved("first") })
+	s.ask(newcomer, "foreign", identity, "intruder", nil)
+	s.ask(newcomer, "early", identity, "worker-1", nil)
+	s.ask(newcomer, "masked", serving, "worker-0", []string{"worker-0"})
 
-	node := b.kubelet(t, "worker-0")
-	ask(t, node, "renewal", identity, "worker-0", nil)
-	ask(t, node, "serving", serving, "worker-0", []string{"worker-0"}, "10.7.0.50", "fd07::50")
+	node := s.kubelet("worker-0")
+	s.ask(node, "renewal", identity, "worker-0", nil)
+	s.ask(node, "serving", serving, "worker-0", []string{"worker-0"}, "10.7.0.50", "fd07::50")
 	for _, name := range []string{"renewal", "serving"} {
-		within(t, name, func() bool { return b.approved(t, name) })
+		s.within(name, func() bool { return s.approved(name) })
 	}
-	ask(t, node, "outside", serving, "worker-0", []string{"worker-0"}, "10.7.0.50", "10.7.0.2")
-	ask(t, node, "elsewhere", serving, "worker-0", []string{"api.demo.site.example"}, "10.7.0.50")
-	ask(t, node, "neighbour", identity, "worker-1", nil)
-	b.stays(t, "foreign", "early", "masked", "outside", "elsewhere", "neighbour")
+	s.ask(node, "outside", serving, "worker-0", []string{"worker-0"}, "10.7.0.50", "10.7.0.2")
+	s.ask(node, "elsewhere", serving, "worker-0", []string{"api.demo.site.example"}, "10.7.0.50")
+	s.ask(node, "neighbour", identity, "worker-1", nil)
+	s.stays("foreign", "early", "masked", "outside", "elsewhere", "neighbour")
 
 	// The request that came before the Agent's state was known is looked at again with the Agent.
-	b.state(t, late, api.StateInstalling)
-	within(t, "early", func() bool { return b.approved(t, "early") })
-	b.stays(t, "foreign", "masked", "outside", "elsewhere", "neighbour")
+	s.state(late, api.StateInstalling)
+	s.within("early", func() bool { return s.approved("early") })
+	s.stays("foreign", "masked", "outside", "elsewhere", "neighbour")
 
-	names(t, b)
+	s.names()
 }
 
 // names: a Node whose kubelet says no providerID is given that of its Agent.
-func names(t *testing.T, b *bench) {
-	t.Helper()
-	must(t, b.kube.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker-0"}}))
-	within(t, "providerID", func() bool {
+func (s *scene) names() {
+	s.Helper()
+	s.Must(s.Create(s.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker-0"}}))
+	s.within("providerID", func() bool {
 		seen := &corev1.Node{}
-		must(t, b.kube.Get(t.Context(), client.ObjectKey{Name: "worker-0"}, seen))
+		s.Must(s.Get(s.Context(), client.ObjectKey{Name: "worker-0"}, seen))
 		return seen.Spec.ProviderID == api.ProviderIDPrefix+"7c18df7e-0000-4000-8000-000000000000"
 	})
 }

@@ -3,7 +3,6 @@
 package guest_test
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net/netip"
@@ -18,17 +17,12 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/slipway-io/slipway/assets/crds"
-	"github.com/slipway-io/slipway/services/api"
-	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/dnsrecords"
 	"github.com/slipway-io/slipway/services/controllers/guest"
 	"github.com/slipway-io/slipway/services/controlplane/pki"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 // zones remembers what it was given last.
@@ -53,64 +47,35 @@ func (z *zones) has(name string, addresses ...netip.Addr) bool {
 	return slices.Equal(z.names[name], addresses)
 }
 
-func start(t *testing.T) *envtest.Environment {
-	t.Helper()
-	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
-	if _, err := environment.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return environment
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	began := time.Now()
-	defer func() { t.Logf("%s after %s", what, time.Since(began).Round(time.Millisecond)) }()
-	for !is() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 
 // site is a management API with the controllers under test.
-func site(t *testing.T, hosts []netip.Addr) (client.Client, *guest.Clients, *zones) {
+type site struct {
+	*world.World
+	guests *guest.Clients
+	names  *zones
+}
+
+func start(t *testing.T, hosts ...netip.Addr) *site {
 	t.Helper()
-	environment := start(t)
-	scheme, err := api.Scheme()
-	must(t, err)
-	kube, err := client.New(environment.Config, client.Options{Scheme: scheme})
-	must(t, err)
-	must(t, crd.Install(t.Context(), kube, crds.FS))
-	mgr, err := ctrl.NewManager(environment.Config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
-	must(t, err)
-	guests, names := guest.New(mgr.GetClient()), &zones{}
-	must(t, guests.SetupWithManager(mgr))
-	must(t, (&dnsrecords.Reconciler{Client: mgr.GetClient(), Guests: guests, Zones: names, Site: hosts}).SetupWithManager(mgr))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return kube, guests, names
+	s := &site{World: world.Start(t, cluster().Namespace), names: &zones{}}
+	mgr := s.Manager(world.Log(t))
+	s.guests = guest.New(mgr.GetClient())
+	s.Must(s.guests.SetupWithManager(mgr))
+	s.Must((&dnsrecords.Reconciler{Client: mgr.GetClient(), Guests: s.guests, Zones: s.names, Site: hosts}).SetupWithManager(mgr))
+	s.Manage(mgr)
+	return s
+}
+
+func (s *site) eventually(what string, is func() bool) {
+	s.Helper()
+	began := time.Now()
+	s.Eventually(what, is, func() string { return "" })
+	s.Logf("%s after %s", what, time.Since(began).Round(time.Millisecond))
+}
+
+func cluster() types.NamespacedName {
+	return types.NamespacedName{Namespace: "clusters-demo", Name: "demo"}
 }
 
 func plane() *hypershiftv1beta1.HostedControlPlane {
@@ -126,7 +91,7 @@ func plane() *hypershiftv1beta1.HostedControlPlane {
 		})
 	}
 	return &hypershiftv1beta1.HostedControlPlane{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "clusters-demo", Name: "demo"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster().Namespace, Name: cluster().Name},
 		Spec: hypershiftv1beta1.HostedControlPlaneSpec{
 			ReleaseImage: "registry.slipway.io/release/release:1.36.3",
 			Platform: hypershiftv1beta1.PlatformSpec{
@@ -146,98 +111,92 @@ func plane() *hypershiftv1beta1.HostedControlPlane {
 
 func TestIntegrationClients(t *testing.T) {
 	host, worker := netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("10.7.0.50")
-	cluster := types.NamespacedName{Namespace: "clusters-demo", Name: "demo"}
-	kube, guests, names := site(t, []netip.Addr{host})
-	hosted := start(t)
-	direct, err := client.New(hosted.Config, client.Options{})
-	must(t, err)
+	s, hosted := start(t, host), world.Start(t)
 	ctx := t.Context()
-
-	must(t, kube.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: cluster.Namespace}}))
 	kubeconfig := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: pki.LocalhostKubeconfig},
-		Data:       map[string][]byte{pki.KeyKubeconfig: hosted.KubeConfig},
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster().Namespace, Name: pki.LocalhostKubeconfig},
+		Data:       map[string][]byte{pki.KeyKubeconfig: hosted.Kubeconfig},
 	}
-	must(t, kube.Create(ctx, kubeconfig))
+	s.Must(s.Create(ctx, kubeconfig))
 	control := plane()
-	must(t, kube.Create(ctx, control))
-	eventually(t, "names of the API", func() bool { return names.has("api.demo.site.example", host) })
-	if _, err := guests.Client(cluster); !errors.Is(err, guest.ErrNotConnected) {
+	s.Must(s.Create(ctx, control))
+	s.eventually("names of the API", func() bool { return s.names.has("api.demo.site.example", host) })
+	if _, err := s.guests.Client(cluster()); !errors.Is(err, guest.ErrNotConnected) {
 		t.Fatalf("a control plane that is not up: %v", err)
 	}
-	control.Status.Initialized = true
-	must(t, kube.Status().Update(ctx, control))
-	eventually(t, "connection", func() bool { _, err := guests.Client(cluster); return err == nil })
+	s.EditStatus(control, func() { control.Status.Initialized = true })
+	s.eventually("connection", func() bool { _, err := s.guests.Client(cluster()); return err == nil })
 
-	prepares(t, guests, direct, cluster, hosted.KubeConfig)
-	followsNode(t, guests, direct, cluster, worker)
-	eventually(t, "names of apps", func() bool { return names.has("*.apps.demo.site.example", worker) })
+	s.prepares(hosted)
+	s.followsNode(hosted, worker)
+	s.eventually("names of apps", func() bool { return s.names.has("*.apps.demo.site.example", worker) })
 
-	before, err := guests.Client(cluster)
-	must(t, err)
-	user, err := hosted.AddUser(envtest.User{Name: "renewed", Groups: []string{"system:masters"}}, nil)
-	must(t, err)
-	kubeconfig.Data[pki.KeyKubeconfig], err = user.KubeConfig()
-	must(t, err)
-	must(t, kube.Update(ctx, kubeconfig))
-	eventually(t, "new connection after the kubeconfig was renewed", func() bool {
-		now, err := guests.Client(cluster)
+	before, err := s.guests.Client(cluster())
+	s.Must(err)
+	renewed, err := hosted.User("renewed", "system:masters").KubeConfig()
+	s.Must(err)
+	s.Edit(kubeconfig, func() { kubeconfig.Data[pki.KeyKubeconfig] = renewed })
+	s.eventually("new connection after the kubeconfig was renewed", func() bool {
+		now, err := s.guests.Client(cluster())
 		return err == nil && now != before
 	})
 
-	must(t, kube.Delete(ctx, control))
-	eventually(t, "end of the connection", func() bool {
-		_, err := guests.Client(cluster)
+	s.Must(s.Delete(ctx, control))
+	s.eventually("end of the connection", func() bool {
+		_, err := s.guests.Client(cluster())
 		return errors.Is(err, guest.ErrNotConnected)
 	})
-	eventually(t, "end of the names", func() bool { return names.has("api.demo.site.example") && names.has("*.apps.demo.site.example") })
+	s.eventually("end of the names", func() bool {
+		return s.names.has("api.demo.site.example") && s.names.has("*.apps.demo.site.example")
+	})
 }
 
-func prepares(t *testing.T, guests *guest.Clients, direct client.Client, cluster types.NamespacedName, kubeconfig []byte) {
-	t.Helper()
+func (s *site) prepares(hosted *world.World) {
+	s.Helper()
 	for range 2 {
-		must(t, guests.Bootstrap(t.Context(), kubeconfig))
+		s.Must(s.guests.Bootstrap(s.Context(), hosted.Kubeconfig))
 	}
 	for name, group := range map[string]string{"slipway:node-bootstrapper": guest.Bootstrappers, "slipway:node-proxier": "system:nodes"} {
 		binding := &rbacv1.ClusterRoleBinding{}
-		must(t, direct.Get(t.Context(), client.ObjectKey{Name: name}, binding))
+		s.Must(hosted.Get(s.Context(), client.ObjectKey{Name: name}, binding))
 		if len(binding.Subjects) != 1 || binding.Subjects[0].Name != group {
-			t.Errorf("%s is bound to %v", name, binding.Subjects)
+			s.Errorf("%s is bound to %v", name, binding.Subjects)
 		}
 	}
 	token := guest.Token{ID: "abcdef", Secret: "0123456789abcdef", Expires: time.Now().Add(time.Hour), Description: "clusters/demo"}
 	key, secret := client.ObjectKey{Namespace: "kube-system", Name: "bootstrap-token-abcdef"}, &corev1.Secret{}
 	for range 2 {
 		token.Expires = token.Expires.Add(time.Hour)
-		must(t, guests.KeepToken(t.Context(), cluster, token))
+		s.Must(s.guests.KeepToken(s.Context(), cluster(), token))
 	}
-	must(t, direct.Get(t.Context(), key, secret))
+	s.Must(hosted.Get(s.Context(), key, secret))
 	if got := string(secret.Data["expiration"]); got != token.Expires.UTC().Format(time.RFC3339) {
-		t.Errorf("token expires %s", got)
+		s.Errorf("token expires %s", got)
 	}
 	for range 2 {
-		must(t, guests.DropToken(t.Context(), cluster, token.ID))
+		s.Must(s.guests.DropToken(s.Context(), cluster(), token.ID))
 	}
-	if err := direct.Get(t.Context(), key, secret); client.IgnoreNotFound(err) != nil || err == nil {
-		t.Errorf("dropped token: %v", err)
+	if err := hosted.Get(s.Context(), key, secret); client.IgnoreNotFound(err) != nil || err == nil {
+		s.Errorf("dropped token: %v", err)
 	}
 }
 
-func followsNode(t *testing.T, guests *guest.Clients, direct client.Client, cluster types.NamespacedName, address netip.Addr) {
-	t.Helper()
-	ctx := t.Context()
+func (s *site) followsNode(hosted *world.World, address netip.Addr) {
+	s.Helper()
+	ctx := s.Context()
 	sees := func(exists, ready bool) func() bool {
 		return func() bool {
-			e, r, err := guests.NodeReady(ctx, cluster, "worker-0")
+			e, r, err := s.guests.NodeReady(ctx, cluster(), "worker-0")
 			return err == nil && e == exists && r == ready
 		}
 	}
-	eventually(t, "no node", sees(false, false))
+	s.eventually("no node", sees(false, false))
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker-0"}}
-	must(t, direct.Create(ctx, node))
-	eventually(t, "node", sees(true, false))
-	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address.String()}}
-	must(t, direct.Status().Update(ctx, node))
-	eventually(t, "ready node", sees(true, true))
+	s.Must(hosted.Create(ctx, node))
+	s.eventually("node", sees(true, false))
+	hosted.EditStatus(node, func() {
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address.String()}}
+	})
+	s.eventually("ready node", sees(true, true))
 }

@@ -20,17 +20,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/slipway-io/slipway/assets/crds"
 	"github.com/slipway-io/slipway/services/agentapi"
 	"github.com/slipway-io/slipway/services/agentapi/wire"
 	"github.com/slipway-io/slipway/services/api"
 	"github.com/slipway-io/slipway/services/controllers/agent"
-	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/infraenv"
 	"github.com/slipway-io/slipway/services/host"
+	"github.com/slipway-io/slipway/test/world"
 )
 
 type ready struct{}
@@ -52,34 +49,20 @@ func (s *site) Version(arch, _ string) (string, error) {
 	return "1", nil
 }
 
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
+
 // kube is a site on a real management API.
 type kube struct {
 	*site
-	client client.Client
-	mgr    ctrl.Manager
-	env    string
+	world *world.World
+	mgr   ctrl.Manager
+	env   string
 }
 
 func startKube(t *testing.T) *kube {
 	t.Helper()
-	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
-	rest, err := environment.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	scheme, err := api.Scheme()
-	k := &kube{site: &site{t: t}}
-	k.must(err)
-	k.client, err = client.New(rest, client.Options{Scheme: scheme})
-	k.must(err)
-	k.must(crd.Install(t.Context(), k.client, crds.FS))
-	k.mgr, err = ctrl.NewManager(rest, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
-	k.must(err)
+	k := &kube{site: &site{t: t}, world: world.Start(t, "slipway", "clusters-demo")}
+	k.mgr = k.world.Manager(world.Log(t))
 	k.must(agentapi.Index(t.Context(), k.mgr.GetFieldIndexer()))
 	k.serve()
 	k.must((&agent.Reconciler{
@@ -88,15 +71,7 @@ func startKube(t *testing.T) *kube {
 	k.must((&infraenv.Reconciler{
 		Client: k.mgr.GetClient(), URLs: infraenv.URLs{HTTP: "http://10.7.0.2:8080", HTTPS: "https://10.7.0.2:8443"}, Tokens: tokens{}, Images: k.site,
 	}).SetupWithManager(k.mgr))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- k.mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	k.world.Manage(k.mgr)
 	return k
 }
 
@@ -114,26 +89,19 @@ func (k *kube) serve() {
 
 func (k *kube) must(err error) {
 	k.t.Helper()
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	k.world.Must(err)
 }
 
 func (k *kube) agent() *agentv1beta1.Agent {
 	k.t.Helper()
 	found := &agentv1beta1.Agent{}
-	k.must(k.client.Get(k.t.Context(), client.ObjectKey{Namespace: "slipway", Name: host1}, found))
+	k.must(k.world.Get(k.t.Context(), client.ObjectKey{Namespace: "slipway", Name: host1}, found))
 	return found
 }
 
 func (k *kube) await(what string, is func() bool) {
 	k.t.Helper()
-	for started := time.Now(); time.Since(started) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
-		if is() {
-			return
-		}
-	}
-	k.t.Fatalf("%s: never", what)
+	k.world.Eventually(what, is, func() string { return "" })
 }
 
 func (k *kube) state(state string) {
@@ -144,9 +112,7 @@ func (k *kube) state(state string) {
 func (k *kube) user(change func(*agentv1beta1.Agent)) {
 	k.t.Helper()
 	found := k.agent()
-	next := found.DeepCopy()
-	change(next)
-	k.must(k.client.Patch(k.t.Context(), next, client.MergeFrom(found)))
+	k.world.Edit(found, func() { change(found) })
 }
 
 func (k *kube) register() {
@@ -171,26 +137,23 @@ func (k *kube) stage(stage string) {
 
 func (k *kube) infraEnv() {
 	k.t.Helper()
-	for _, name := range []string{"slipway", "clusters-demo"} {
-		k.must(k.client.Create(k.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
-	}
 	env := &agentv1beta1.InfraEnv{ObjectMeta: metav1.ObjectMeta{Namespace: "slipway", Name: "default"}}
 	env.Spec.PullSecretRef = &corev1.LocalObjectReference{Name: "pull"}
-	k.must(k.client.Create(k.t.Context(), env))
+	k.must(k.world.Create(k.t.Context(), env))
 	condition := func() conditionsv1.Condition {
-		k.must(k.client.Get(k.t.Context(), client.ObjectKeyFromObject(env), env))
+		k.must(k.world.Get(k.t.Context(), client.ObjectKeyFromObject(env), env))
 		if len(env.Status.Conditions) == 0 {
 			return conditionsv1.Condition{}
 		}
 		return env.Status.Conditions[0]
 	}
 	k.await("no pull secret", func() bool { return condition().Reason == agentv1beta1.ImageCreationErrorReason })
-	k.must(k.client.Create(k.t.Context(), &corev1.Secret{
+	k.must(k.world.Create(k.t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "slipway", Name: "pull"}, Type: corev1.SecretTypeDockerConfigJson,
 		Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 	}))
 	k.await("image", func() bool { return condition().Reason == agentv1beta1.ImageCreatedReason })
-	k.must(k.client.Create(k.t.Context(), &corev1.Secret{
+	k.must(k.world.Create(k.t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "clusters-demo", Name: "token"}, Data: map[string][]byte{"ignition-token": []byte("t")},
 	}))
 	k.env = string(env.UID)
@@ -241,6 +204,6 @@ func TestIntegrationHost(t *testing.T) {
 	k.code(k.call("POST", at(k.env, host1, "/instructions"), "host:"+host1, reply("reboot-for-reclaim", 0, "", "")), 204)
 	k.register()
 	k.state(api.StateKnownUnbound)
-	k.must(k.client.Delete(t.Context(), k.agent()))
+	k.must(k.world.Delete(t.Context(), k.agent()))
 	k.code(k.call("GET", at(k.env, host1, "/instructions"), "env:"+k.env, "", wire.PreferHeader, "wait=20"), 404)
 }

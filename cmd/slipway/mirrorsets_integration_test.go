@@ -3,91 +3,44 @@
 package main
 
 import (
-	"context"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	configv1 "github.com/openshift/api/config/v1"
 	operatorv1alpha1 "github.com/openshift/api/operator/v1alpha1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/slipway-io/slipway/assets/crds"
 	"github.com/slipway-io/slipway/services/api"
-	"github.com/slipway-io/slipway/services/controllers/crd"
 	"github.com/slipway-io/slipway/services/controllers/mirrorset"
+	"github.com/slipway-io/slipway/test/world"
 )
+
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 
 // setsBench is a real API in which people write mirror sets, and an appliance that goes by them.
 type setsBench struct {
-	*testing.T
-	config *rest.Config
-	kube   client.Client
-	sets   *mirrorSets
-}
-
-func (b *setsBench) must(err error) {
-	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
-}
-
-func newSetsBench(t *testing.T) *setsBench {
-	b := &setsBench{T: t}
-	environment := &envtest.Environment{BinaryAssetsDirectory: os.Getenv("SLIPWAY_RELEASE_BIN")}
-	var err error
-	b.config, err = environment.Start()
-	b.must(err)
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	scheme, err := api.Scheme()
-	b.must(err)
-	b.kube, err = client.New(b.config, client.Options{Scheme: scheme})
-	b.must(err)
-	b.must(crd.Install(t.Context(), b.kube, crds.FS))
-	return b
+	*world.World
+	sets *mirrorSets
 }
 
 // start is a start of the appliance, as far as mirror sets are concerned; stop is its end.
 func (b *setsBench) start() (stop func()) {
-	mgr, err := ctrl.NewManager(b.config, ctrl.Options{Scheme: b.kube.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)}})
-	b.must(err)
+	mgr := b.Manager(world.Log(b.T))
 	a := &appliance{config: &api.Config{Domain: "site.example", Ports: api.Ports{Registry: 5000}, Interfaces: map[string]api.Interface{
 		"eth0": {Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.2/24"), netip.MustParsePrefix("fd07::2/64")}},
 	}}}
 	b.sets = a.newMirrorSets(mgr.GetClient())
-	b.must((&mirrorset.Reconciler{Client: mgr.GetClient(), Sets: b.sets}).SetupWithManager(mgr))
-	ctx, cancel := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	return func() {
-		cancel()
-		b.must(<-ended)
-	}
+	b.Must((&mirrorset.Reconciler{Client: mgr.GetClient(), Sets: b.sets}).SetupWithManager(mgr))
+	return b.Manage(mgr)
 }
 
 func (b *setsBench) eventually(what string, is func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.Fatalf("%s: not within 30 s", what)
-		}
-	}
+	b.Eventually(what, is, func() string { return "" })
 }
 
 // goes waits until an image is looked for in the repositories of this registry that are named, in this order, and then elsewhere.
@@ -103,7 +56,7 @@ func (b *setsBench) goes(host, repository string, byDigest bool, here, elsewhere
 func (b *setsBench) events(kind, name string) (notes []string) {
 	b.Helper()
 	list := &eventsv1.EventList{}
-	b.must(b.kube.List(b.Context(), list))
+	b.Must(b.List(b.Context(), list))
 	for _, event := range list.Items {
 		if event.Regarding.Kind == kind && event.Regarding.Name == name && event.Reason == mirrorset.ReasonInvalid {
 			notes = append(notes, event.Note)
@@ -126,44 +79,45 @@ func contentPolicy(name string, entries ...operatorv1alpha1.RepositoryDigestMirr
 }
 
 func TestIntegrationMirrorSets(t *testing.T) {
-	b := newSetsBench(t)
+	b := &setsBench{World: world.Start(t)}
 	stop := b.start()
-	t.Run("made, changed and deleted", func(t *testing.T) { b.T = t; b.comeAndGo() })
-	t.Run("refused at the door", func(t *testing.T) { b.T = t; b.refused() })
-	t.Run("what can't be honoured is said", func(t *testing.T) { b.T = t; b.bad() })
-	b.T = t
+	t.Run("made, changed and deleted", func(t *testing.T) { b.with(t).comeAndGo() })
+	t.Run("refused at the door", func(t *testing.T) { b.with(t).refused() })
+	t.Run("what can't be honoured is said", func(t *testing.T) { b.with(t).bad() })
 	stop()
+	b.start()
 	t.Run("after a restart", func(t *testing.T) {
-		b.T = t
-		stop := b.start()
-		defer func() { b.T = t; stop() }()
+		b := b.with(t)
 		b.goes("quay.io", "kept/app", true, "m/kept/app", "https://quay.io/v2/kept/app")
 		b.goes("quay.io", "good/app", true, "m/good/app", "https://quay.io/v2/good/app")
 	})
 }
 
+// with is the same in a subtest.
+func (b *setsBench) with(t *testing.T) *setsBench { return &setsBench{World: b.With(t), sets: b.sets} }
+
 // comeAndGo: each kind counts from the moment it is written, as it is changed, until it is deleted.
 func (b *setsBench) comeAndGo() {
-	b.must(b.kube.Create(b.Context(), digestSet("kept", configv1.ImageDigestMirrors{Source: "quay.io/kept", Mirrors: []configv1.ImageMirror{"registry.site.example:5000/m/kept"}})))
+	b.Must(b.Create(b.Context(), digestSet("kept", configv1.ImageDigestMirrors{Source: "quay.io/kept", Mirrors: []configv1.ImageMirror{"registry.site.example:5000/m/kept"}})))
 	digests := digestSet("team", configv1.ImageDigestMirrors{Source: "quay.io/team", Mirrors: []configv1.ImageMirror{"registry.site.example:5000/m/team"}})
-	b.must(b.kube.Create(b.Context(), digests))
+	b.Must(b.Create(b.Context(), digests))
 	b.goes("quay.io", "team/app", true, "m/team/app", "https://quay.io/v2/team/app")
 	b.goes("quay.io", "team/app", false, "", "https://quay.io/v2/team/app")
 	digests.Spec.ImageDigestMirrors[0].Mirrors = []configv1.ImageMirror{"[fd07::2]:5000/n/team", "far.example/team"}
 	digests.Spec.ImageDigestMirrors[0].MirrorSourcePolicy = configv1.NeverContactSource
-	b.must(b.kube.Update(b.Context(), digests))
+	b.Must(b.Update(b.Context(), digests))
 	b.goes("quay.io", "team/app", true, "n/team/app", "https://far.example/v2/team/app")
 
 	tags := tagSet("team", configv1.ImageTagMirrors{Source: "quay.io/team/app", Mirrors: []configv1.ImageMirror{"10.7.0.2:5000/t/app"}})
-	b.must(b.kube.Create(b.Context(), tags))
+	b.Must(b.Create(b.Context(), tags))
 	b.goes("quay.io", "team/app", false, "t/app", "https://quay.io/v2/team/app")
 
 	policy := contentPolicy("old", operatorv1alpha1.RepositoryDigestMirrors{Source: "docker.io/library", Mirrors: []string{"registry.site.example:5000/m/library"}})
-	b.must(b.kube.Create(b.Context(), policy))
+	b.Must(b.Create(b.Context(), policy))
 	b.goes("docker.io", "library/busybox", true, "m/library/busybox", "https://registry-1.docker.io/v2/library/busybox")
 
 	for _, set := range []client.Object{digests, tags, policy} {
-		b.must(b.kube.Delete(b.Context(), set))
+		b.Must(b.Delete(b.Context(), set))
 	}
 	for _, byDigest := range []bool{true, false} {
 		b.goes("quay.io", "team/app", byDigest, "", "https://quay.io/v2/team/app")
@@ -178,7 +132,7 @@ func (b *setsBench) refused() {
 		digestSet("door", configv1.ImageDigestMirrors{Source: "quay.io/team:v1", Mirrors: []configv1.ImageMirror{"registry.site.example:5000/m"}}),
 		tagSet("door", configv1.ImageTagMirrors{Source: "quay.io/team", Mirrors: []configv1.ImageMirror{"fd07::2/m"}}),
 	} {
-		if err := b.kube.Create(b.Context(), set); err == nil || !strings.Contains(err.Error(), "Mirrors[0].") {
+		if err := b.Create(b.Context(), set); err == nil || !strings.Contains(err.Error(), "Mirrors[0].") {
 			b.Errorf("%T: %v", set, err)
 		}
 	}
@@ -190,7 +144,7 @@ func (b *setsBench) bad() {
 		operatorv1alpha1.RepositoryDigestMirrors{Source: "https://quay.io/" + strings.Repeat("é", 900), Mirrors: []string{"registry.site.example:5000/m/bad"}})
 	tags := tagSet("half", configv1.ImageTagMirrors{Source: "[::ffff]:99999/team", Mirrors: []configv1.ImageMirror{"[1:2]/m"}})
 	for _, set := range []client.Object{policy, tags} {
-		b.must(b.kube.Create(b.Context(), set))
+		b.Must(b.Create(b.Context(), set))
 	}
 	b.goes("quay.io", "good/app", true, "m/good/app", "https://quay.io/v2/good/app")
 	for kind, want := range map[string]string{
@@ -202,8 +156,8 @@ func (b *setsBench) bad() {
 		})
 	}
 	policy.Spec.RepositoryDigestMirrors = policy.Spec.RepositoryDigestMirrors[:1]
-	b.must(b.kube.Update(b.Context(), policy))
-	b.must(b.kube.Delete(b.Context(), tags))
+	b.Must(b.Update(b.Context(), policy))
+	b.Must(b.Delete(b.Context(), tags))
 	if notes := b.events("ImageDigestMirrorSet", "kept"); len(notes) > 0 {
 		b.Errorf("a good set has Events: %v", notes)
 	}

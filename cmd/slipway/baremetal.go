@@ -38,7 +38,7 @@ func (a *appliance) bareMetal(ctx context.Context, mgr ctrl.Manager, registry *p
 		return fmt.Errorf("set up controller baremetalhost: %w", err)
 	}
 	settings := &hostfirmwaresettings.Reconciler{Client: mgr.GetClient(), Pool: pool, Access: access, Refresh: time.Hour, Pending: time.Minute, Log: a.log}
-	if err := settings.SetupWithManager(mgr); err != nil {
+	if err := settings.SetupWithManager(ctx, mgr); err != nil {
 		return fmt.Errorf("set up controller hostfirmwaresettings: %w", err)
 	}
 	group.Add("bmc", pool.Run)

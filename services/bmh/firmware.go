@@ -15,10 +15,22 @@ import (
 	"github.com/slipway-io/slipway/services/bmc"
 )
 
-// Schema of BIOS attributes in the words of the API.
+// schemaLimit is what fits into an object with the rest, in bytes: vendors' registries take up to a third of it.
+const schemaLimit = 1 << 20
+
+// Schema of BIOS attributes in the words of the API; a registry that fits into no object is none, and the machine's own attributes are what
+// settings are checked by.
 func Schema(attributes bmc.AttributeSchema) map[string]metal3v1alpha1.SettingSchema {
-	out := make(map[string]metal3v1alpha1.SettingSchema, len(attributes))
+	out, size := make(map[string]metal3v1alpha1.SettingSchema, len(attributes)), 0
 	for name, a := range attributes {
+		// 128 is about what stands around a name and its bounds in JSON.
+		size += 128 + len(name)
+		for _, value := range a.Values {
+			size += 3 + len(value)
+		}
+		if size > schemaLimit {
+			return map[string]metal3v1alpha1.SettingSchema{}
+		}
 		one := metal3v1alpha1.SettingSchema{
 			AttributeType: a.Type, AllowableValues: a.Values, LowerBound: a.Lower, UpperBound: a.Upper, MinLength: a.MinLength, MaxLength: a.MaxLength,
 		}

@@ -1,6 +1,7 @@
 package bmh
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,6 +267,10 @@ func TestSettings(t *testing.T) {
 	b, err2 := SchemaName("v", "n", schema)
 	if err1 != nil || err2 != nil || a == b || !strings.HasPrefix(a, "schema-") {
 		t.Errorf("%s, %s", a, b)
+	}
+	huge := bmc.Attribute{Type: "Enumeration", Values: slices.Repeat([]string{strings.Repeat("x", 100)}, 6000)}
+	if one, two := Schema(bmc.AttributeSchema{"A": huge}), Schema(bmc.AttributeSchema{"A": huge, "B": huge}); len(one) != 1 || len(two) != 0 {
+		t.Errorf("%d attributes of a large registry, %d of one that fits into no object", len(one), len(two))
 	}
 }
 

@@ -50,6 +50,8 @@ func TestFaults(t *testing.T) {
 		{"media unreachable", "generic", func(f *scripted.Faults) { f.MediaUnreachable = true }, insert, bmc.Media, false},
 		{"media unreachable, by task", "iDRAC10", func(f *scripted.Faults) { f.MediaUnreachable = true }, insert, bmc.Media, false},
 		{"media unreachable, by PATCH", "Lenovo XCC", func(f *scripted.Faults) { f.MediaUnreachable = true }, insert, bmc.Media, false},
+		{"no license", "iLO5", func(f *scripted.Faults) { f.Unlicensed = true }, insert, bmc.License, false},
+		{"no license, by PATCH", "Lenovo XCC", func(f *scripted.Faults) { f.Unlicensed = true }, insert, bmc.License, false},
 		{"stuck task", "iDRAC10", func(f *scripted.Faults) { f.StuckTask = true }, insert, bmc.Stuck, false},
 		{"stuck power", "generic", func(f *scripted.Faults) { f.StuckTask = true }, func(ctx context.Context, c *Client) error { return c.SetPower(ctx, bmc.On, false) }, bmc.Stuck, false},
 	} {

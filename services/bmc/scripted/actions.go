@@ -268,6 +268,8 @@ func (b *BMC) refuseMedia(body map[string]any, index int) *response {
 	_, hasProtocol := body["TransferProtocolType"]
 	_, hasUser := body["UserName"]
 	switch {
+	case b.faults.Unlicensed:
+		return no(http.StatusForbidden, "LicenseKeyRequired", "A license is required for this operation.")
 	case b.state.lag > 0:
 		b.state.lag--
 		return no(http.StatusInternalServerError, "InternalError", "The eject is not finished.")

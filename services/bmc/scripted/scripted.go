@@ -53,6 +53,8 @@ type Faults struct {
 	Down bool
 	// MediaUnreachable: inserting says that the URL cannot be read.
 	MediaUnreachable bool
+	// Unlicensed: virtual media want to be paid for, as on iLO without Advanced.
+	Unlicensed bool
 	// StuckTask: what it accepts never comes to an end.
 	StuckTask bool
 	// Storm: everything is 503.

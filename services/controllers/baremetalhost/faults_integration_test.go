@@ -141,6 +141,7 @@ func refused() []fault {
 		}},
 		{"medium unreachable", 2, false, mediumUnreachable},
 		{"medium unreachable at once", 6, false, mediumUnreachable},
+		{"unlicensed", 0, false, unlicensed},
 		{"certificate of nobody", 0, false, func(m *machine) {
 			m.provisioned()
 			other, err := scripted.SelfSigned()
@@ -200,6 +201,21 @@ func mediumUnreachable(m *machine) {
 	m.Fault(func(f *scripted.Faults) { f.MediaUnreachable = false })
 	m.state(metal3v1alpha1.StateProvisioned)
 	m.well()
+}
+
+// unlicensed virtual media are gone without where there is another way, and told where there is none.
+func unlicensed(m *machine) {
+	m.state(metal3v1alpha1.StateAvailable)
+	m.Fault(func(f *scripted.Faults) { f.Unlicensed = true })
+	m.annotate(api.BootMethodWantedAnnotation, bmh.VirtualMedia)
+	m.provision()
+	m.fails(bmc.License, metal3v1alpha1.ProvisioningError)
+	m.bare(api.BootMethodWantedAnnotation)
+	m.state(metal3v1alpha1.StateProvisioned)
+	m.well()
+	if method := m.host.Annotations[api.BootMethodAnnotation]; !strings.HasPrefix(method, bmh.HTTP+": ") || !strings.Contains(method, "license") {
+		m.Errorf("booted by %s", method)
+	}
 }
 
 // TestIntegrationDeletionEnds although nothing can be done with the BMC.

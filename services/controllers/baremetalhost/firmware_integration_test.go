@@ -3,6 +3,7 @@
 package baremetalhost_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +63,16 @@ func (m *machine) settle() {
 	m.settled("unknown one is refused", func(h *metal3v1alpha1.HostFirmwareSettings) bool {
 		condition := meta.FindStatusCondition(h.Status.Conditions, valid)
 		return condition != nil && condition.Status == "False" && strings.Contains(condition.Message, "NoSuchThing")
+	})
+	m.set(metal3v1alpha1.DesiredSettingsMap{"ProcTurboMode": intstr.FromString("Sometimes"), "NumCores": intstr.FromInt32(8)})
+	m.settled("a value that the schema does not have is refused", func(h *metal3v1alpha1.HostFirmwareSettings) bool {
+		condition := meta.FindStatusCondition(h.Status.Conditions, valid)
+		if condition == nil || condition.Status != "False" || condition.Reason != "ConfigurationError" || !strings.Contains(condition.Message, "ProcTurboMode") {
+			return false
+		}
+		schema := &metal3v1alpha1.FirmwareSchema{}
+		m.Must(m.Get(m.Context(), client.ObjectKey{Namespace: h.Status.FirmwareSchema.Namespace, Name: h.Status.FirmwareSchema.Name}, schema))
+		return slices.Contains(schema.Spec.Schema["ProcTurboMode"].AllowableValues, "Disabled") && schema.Spec.HardwareVendor != ""
 	})
 	if m.BIOS("NumCores") != 16 {
 		m.Error("half of a refused spec was set")

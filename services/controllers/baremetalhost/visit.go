@@ -138,8 +138,8 @@ func (v *visit) step(ctx context.Context, problem error) (more bool, err error) 
 	if problem != nil {
 		return false, v.failed(problem)
 	}
-	// What takes time is seen from its beginning; preparing takes none.
-	if at != v.before.Status.Provisioning.State && intent.Do != bmh.Prepare {
+	// What takes time is seen from its beginning.
+	if at != v.before.Status.Provisioning.State {
 		if err := v.write(ctx); err != nil {
 			return false, err
 		}

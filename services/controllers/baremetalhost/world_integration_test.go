@@ -85,7 +85,7 @@ func controllers(ctx context.Context, mgr ctrl.Manager, poll time.Duration, log 
 	settings := &hostfirmwaresettings.Reconciler{
 		Client: mgr.GetClient(), Pool: pool, Access: access, Refresh: 5 * time.Second, Pending: 500 * time.Millisecond, Log: log,
 	}
-	return errors.Join(hosts.SetupWithManager(mgr), settings.SetupWithManager(mgr))
+	return errors.Join(hosts.SetupWithManager(mgr), settings.SetupWithManager(ctx, mgr))
 }
 
 // machine is a scripted BMC and its BareMetalHost.

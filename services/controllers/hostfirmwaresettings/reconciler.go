@@ -51,7 +51,10 @@ type Reconciler struct {
 }
 
 // SetupWithManager starts the controller with the manager.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &metal3v1alpha1.HostFirmwareSettings{}, bySchema, schemaOf); err != nil {
+		return fmt.Errorf("index HostFirmwareSettings by FirmwareSchema: %w", err)
+	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&metal3v1alpha1.HostFirmwareSettings{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&metal3v1alpha1.BareMetalHost{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(matters)).
@@ -105,7 +108,10 @@ func jitter(d time.Duration) time.Duration {
 func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	host := &metal3v1alpha1.BareMetalHost{}
 	if err := r.Client.Get(ctx, key, host); err != nil {
-		return 0, client.IgnoreNotFound(err)
+		if apierrors.IsNotFound(err) {
+			return r.collect(ctx, key.Namespace)
+		}
+		return 0, fmt.Errorf("read BareMetalHost %s: %w", key, err)
 	}
 	if !host.DeletionTimestamp.IsZero() || !readable(host) {
 		return 0, nil

@@ -7,12 +7,8 @@ import (
 
 	metal3v1alpha1 "github.com/metal3-io/baremetal-operator/apis/metal3.io/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/slipway-io/slipway/services/bmh"
 )
 
 // The reasons of conditions, as upstream has them.
@@ -51,30 +47,10 @@ func (r *Reconciler) status(ctx context.Context, host *metal3v1alpha1.BareMetalH
 	if err := r.Client.Status().Update(ctx, settings); err != nil {
 		return fmt.Errorf("write status of HostFirmwareSettings %s/%s: %w", settings.Namespace, settings.Name, err)
 	}
+	if had := before.Status.FirmwareSchema; had != nil && had.Name != name {
+		// The firmware is another one, and this host may have been the last with the old one.
+		_, err = r.collect(ctx, host.Namespace)
+		return err
+	}
 	return nil
-}
-
-// schema by its content, made where there is none; it is never changed, and hosts share it.
-func (r *Reconciler) schema(ctx context.Context, host *metal3v1alpha1.BareMetalHost, now reading) (string, error) {
-	var vendor, model string
-	if hardware := host.Status.HardwareDetails; hardware != nil {
-		vendor, model = hardware.SystemVendor.Manufacturer, hardware.SystemVendor.ProductName
-	}
-	name, err := bmh.SchemaName(vendor, model, now.schema)
-	if err != nil {
-		return "", err
-	}
-	schema := &metal3v1alpha1.FirmwareSchema{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: name}}
-	err = r.Client.Get(ctx, client.ObjectKeyFromObject(schema), schema)
-	if err == nil {
-		return name, nil
-	}
-	if !apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("read FirmwareSchema %s/%s: %w", host.Namespace, name, err)
-	}
-	schema.Spec = metal3v1alpha1.FirmwareSchemaSpec{HardwareVendor: vendor, HardwareModel: model, Schema: now.schema}
-	if err := r.Client.Create(ctx, schema); err != nil && !apierrors.IsAlreadyExists(err) {
-		return "", fmt.Errorf("create FirmwareSchema %s/%s: %w", host.Namespace, name, err)
-	}
-	return name, nil
 }

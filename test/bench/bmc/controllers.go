@@ -195,7 +195,7 @@ func control(ctx context.Context, l load, kubeconfig string, out io.Writer) erro
 	access := &baremetalhost.Access{Client: mgr.GetClient(), Namespace: systemNamespace, Log: log}
 	hosts := baremetalhost.New(mgr.GetClient(), pool, mgr.GetEventRecorder("bench"), baremetalhost.NewMetrics(), baremetalhost.Options{Access: access, Workers: l.workers, Log: log})
 	settings := &hostfirmwaresettings.Reconciler{Client: mgr.GetClient(), Pool: pool, Access: access, Refresh: time.Hour, Pending: time.Minute, Log: log}
-	if err := errors.Join(hosts.SetupWithManager(mgr), settings.SetupWithManager(mgr)); err != nil {
+	if err := errors.Join(hosts.SetupWithManager(mgr), settings.SetupWithManager(ctx, mgr)); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)

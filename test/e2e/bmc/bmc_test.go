@@ -25,6 +25,9 @@ import (
 	"github.com/slipway-io/slipway/test/site"
 )
 
+// patience with one start of a machine, which is seconds on an idle host.
+const patience = 4 * time.Minute
+
 func TestMain(m *testing.M) { os.Exit(site.Main(m.Run)) }
 
 // machine under test, and what its console says first when it starts from a source.
@@ -74,7 +77,7 @@ func TestMachines(t *testing.T) {
 }
 
 func (m machine) walk(t *testing.T, opened *site.Site, image string, asked *classes) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	defer func() { must(t, m.PowerOff()) }()
 	address, err := bmc.ParseAddress(m.BMC.Address())
@@ -136,7 +139,7 @@ func (m machine) says(t *testing.T, from int, pattern string) int {
 				return from + at[1]
 			}
 		}
-		if time.Since(begin) > time.Minute {
+		if time.Since(begin) > patience {
 			t.Fatalf("its console does not say %s, but %q", pattern, console[min(from, len(console)):])
 		}
 	}
@@ -223,7 +226,7 @@ func listen(t *testing.T) *classes {
 
 func (c *classes) wait(t *testing.T, mac, class string) {
 	t.Helper()
-	for begin := time.Now(); time.Since(begin) < time.Minute; time.Sleep(100 * time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < patience; time.Sleep(100 * time.Millisecond) {
 		c.mu.Lock()
 		found := bytes.Contains(c.seen[strings.ReplaceAll(mac, ":", "")], []byte(class))
 		c.mu.Unlock()

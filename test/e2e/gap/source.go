@@ -53,7 +53,11 @@ func openSource(t *testing.T, address netip.Addr, layout, dir string) *source {
 	must(t, holder.Start())
 	t.Cleanup(func() { _, _ = holder.Process.Kill(), holder.Wait() })
 	s.pid = holder.Process.Pid
-	for _, args := range [][]string{{"ip", "link", "set", "lo", "up"}, {"ip", "address", "add", address.String(), "dev", "lo"}} {
+	add := []string{"ip", "address", "add", address.String(), "dev", "lo"}
+	if address.Is6() {
+		add = append(add, "nodad") // or it is tentative for a moment, and listening on it fails
+	}
+	for _, args := range [][]string{{"ip", "link", "set", "lo", "up"}, add} {
 		if out, err := s.inside(t.Context(), args...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", args, err, out)
 		}

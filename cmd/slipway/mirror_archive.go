@@ -140,7 +140,7 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 	}
 	w, err := m.open(dir)
 	if errors.Is(err, fs.ErrPermission) || err != nil && strings.Contains(err.Error(), "read-only") {
-		return fmt.Errorf("%w; name a --workspace elsewhere", err)
+		return fmt.Errorf("%v; name a --workspace elsewhere", err) // whose advice would be that the disk fails
 	}
 	if err != nil {
 		return err

@@ -86,7 +86,7 @@ func (m *mirror) listDeletes(ctx context.Context, host, namespace string) (err e
 	}
 	list, stay := remove.Decide(p, kept, base)
 	for _, k := range stay {
-		fmt.Fprintf(m.out, "stays: %s, because %s wants it\n", k.ImageName, k.By)
+		fmt.Fprintf(m.out, "stays: %s, because the plan %s of this workspace wants it\n", k.ImageName, k.By)
 	}
 	for _, item := range list.Items {
 		fmt.Fprintf(m.out, "goes:  %s\n", item.ImageReference)

@@ -274,6 +274,9 @@ func (m *mirror) follow(ctx context.Context, progress *sync.Progress, start time
 }
 
 func (m *mirror) progress(s sync.Snapshot, since time.Duration) {
+	if s.Bytes == 0 { // an archive is being checked, which has a line of its own, or the first answer is awaited
+		return
+	}
 	perSecond := float64(s.Bytes) / max(since.Seconds(), 0.001)
 	left := "?"
 	if perSecond > 0 {

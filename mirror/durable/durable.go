@@ -19,9 +19,9 @@ func Write(path string, data []byte, mode os.FileMode) error {
 	defer os.Remove(f.Name())
 	if _, err = f.Write(data); err == nil && mode != 0o600 { // which it has from the beginning
 		err = f.Chmod(mode)
-	}
-	if errors.Is(err, fs.ErrPermission) { // disks with FAT know no modes
-		err = nil
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) { // disks with FAT know no modes
+			err = nil
+		}
 	}
 	if err == nil {
 		err = f.Sync()

@@ -2,6 +2,7 @@
 package remove
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func Decide(p *plan.Plan, kept map[string]*plan.Plan, base string) (List, []Kept
 		by, wanted := tags[place{image.Repository, image.Tag}]
 		held, inUse := digests[place{image.Repository, image.Digest}]
 		if wanted || image.Tag == "" && inUse {
-			stay = append(stay, Kept{image.Origin, by + held})
+			stay = append(stay, Kept{image.Origin, cmp.Or(by, held)})
 			continue
 		}
 		item := Item{ImageName: image.Origin, Type: string(image.Category), ImageReference: "docker://" + base + "/" + image.Repository}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/slipway-io/slipway/mirror/durable"
 )
@@ -37,13 +38,18 @@ type contents struct {
 // State is what is known of a target, kept in a file that grows line by line: a run that is killed loses nothing that the target has answered.
 type State struct {
 	mu           sync.Mutex
+	synced       time.Time
 	path         string
 	file         *os.File
 	repositories map[string]*contents
 	holders      map[string][]string // repositories by blob
 }
 
-const maxStateLine = 1 << 20
+const (
+	maxStateLine = 1 << 20
+	// syncEvery is how much of what was done a run may forget whose disk is pulled out.
+	syncEvery = 2 * time.Second
+)
 
 // OpenState reads a state file, which need not exist, and continues it.
 func OpenState(path string) (*State, error) {
@@ -135,7 +141,12 @@ func (s *State) note(entries ...entry) error {
 		}
 		lines = append(append(lines, line...), '\n')
 	}
-	if _, err := s.file.Write(lines); err != nil {
+	_, err := s.file.Write(lines)
+	if now := time.Now(); err == nil && now.Sub(s.synced) > syncEvery {
+		s.synced = now
+		err = s.file.Sync()
+	}
+	if err != nil {
 		return fmt.Errorf("note in state: %w", err)
 	}
 	return nil

@@ -74,11 +74,15 @@ func (x *index) expire(d digest, now time.Time, grace time.Duration, started tim
 		return nil, -1
 	}
 	for r, h := range b.holders {
+		limit := grace
+		if h.file && h.manifests == 0 {
+			limit = max(limit, unnamed)
+		}
 		last := h.leased
 		if last.Before(r.active) { // the push that this belongs to may be a long one
 			last = r.active
 		}
-		if h.leased.IsZero() || now.Sub(last) < grace || (h.file && h.withheld > 0) { // the last: that it was brought is all that opens it
+		if h.leased.IsZero() || now.Sub(last) < limit || (h.file && h.withheld > 0) { // the last: that it was brought is all that opens it
 			continue
 		}
 		if h.file {

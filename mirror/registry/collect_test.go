@@ -85,6 +85,19 @@ func TestCollectWaitsForPushes(t *testing.T) {
 	}
 }
 
+// Content that comes to a site in several loads waits a day for the load that makes an image of it.
+func TestCollectWaitsForTheNextLoad(t *testing.T) {
+	s := newSite(t, "127.0.0.1", pushers(t))
+	waits := s.put(t, "a/b", []byte("waits"))
+	s.clock.Time = s.clock.Add(unnamed - time.Minute)
+	s.collect(t, 0)
+	if !s.there(waits) {
+		t.Error("it is gone")
+	}
+	s.clock.Time = s.clock.Add(2 * time.Minute)
+	s.collect(t, 1)
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

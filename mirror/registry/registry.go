@@ -15,8 +15,10 @@ import (
 const (
 	defaultMinFree = 256 << 20
 	defaultGrace   = 2 * time.Hour
-	defaultExpiry  = 24 * time.Hour
-	collectEvery   = 15 * time.Minute
+	// unnamed content that was uploaded waits for its manifest longer: it may come to a site with the next load of a disk.
+	unnamed       = 24 * time.Hour
+	defaultExpiry = 24 * time.Hour
+	collectEvery  = 15 * time.Minute
 
 	// maxRequests and maxPushes bound the requests that are answered at once, and those of them that bring content;
 	// a client that is turned away comes back.
@@ -31,7 +33,7 @@ type Config struct {
 	Dir string
 	// MinFree bytes of the disk are left to others: pushes end before. 256 MiB when 0.
 	MinFree int64
-	// Grace is how long a blob without a manifest outlives the last step of the push that brought it; 2 h when 0.
+	// Grace is how long a blob outlives the last step of the push that named it; 2 h when 0. What was uploaded and never was named by a manifest has a day.
 	Grace time.Duration
 	// UploadExpiry is how long an upload may wait for its next part; 24 h when 0.
 	UploadExpiry time.Duration

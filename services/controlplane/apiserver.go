@@ -27,7 +27,7 @@ func apiServer(spec Spec) Component {
 				"--kubelet-preferred-address-types=InternalIP,Hostname",
 			},
 		),
-		Env: goMemory(100, "384MiB"),
+		Env: goMemory(100, 4096),
 		Mounts: append(apiServerMounts(),
 			Mount{Name: "cluster-signer", Secret: pki.ClusterSigner, Keys: []string{pki.KeyCACert}},
 			Mount{Name: "kubelet-client", Secret: pki.KASKubeletClient, Reloads: true},
@@ -55,9 +55,8 @@ func managementAPIServer(spec Spec) Component {
 		[]string{"--watch-cache=false"},
 	)
 	c.Mounts = append(apiServerMounts(), mount)
-	// It is one and has every host of the site: with 2,000 of them the limit of the hosted ones had it collect without end, 1.5 cores
-	// for nothing (test/bench/bmc).
-	c.Env = goMemory(50, "2GiB")
+	// It is the one that has every host of the site.
+	c.Env = goMemory(50, 4096)
 	return c
 }
 

@@ -25,7 +25,7 @@ func controllerManager(spec Spec) Component {
 				"--service-cluster-ip-range=" + joined(spec.ServiceCIDRs),
 			},
 		),
-		Env: goMemory(50, "160MiB"),
+		Env: goMemory(50, 1024),
 		Mounts: append(localMounts(pki.KCMServer, pki.KCMKubeconfig),
 			Mount{Name: "cluster-signer", Secret: pki.ClusterSigner, Keys: []string{pki.KeyCACert, pki.KeyCAKey}},
 			Mount{Name: "root-ca", Secret: pki.RootCA, Keys: []string{pki.KeyCACert}},

@@ -38,7 +38,7 @@ func etcd() Component {
 			"--feature-gates=InitialCorruptCheck=true",
 			"--log-level=warn",
 		},
-		Env: goMemory(50, "128MiB"),
+		Env: goMemory(50, 2048),
 		Mounts: []Mount{
 			{Name: "ca", Secret: pki.EtcdSigner, Keys: []string{pki.KeyCACert}},
 			{Name: "server", Secret: pki.EtcdServer, Reloads: true},

@@ -12,7 +12,7 @@ func scheduler() Component {
 		Name:      KubeScheduler,
 		Image:     ImageKubernetes,
 		Command:   slices.Concat([]string{"$(IMAGE)/usr/bin/kube-scheduler"}, localServing(KubeScheduler)),
-		Env:       goMemory(50, "96MiB"),
+		Env:       goMemory(50, 512),
 		Mounts:    localMounts(pki.SchedulerServer, pki.SchedulerKubeconfig),
 		Ports:     []Port{{Name: KubeScheduler}},
 		Ready:     localProbe(KubeScheduler),

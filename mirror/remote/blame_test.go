@@ -25,8 +25,6 @@ func TestBlame(t *testing.T) {
 		})
 	}
 	secure := httptest.NewTLSServer(refuse(http.StatusOK))
-	closed := httptest.NewServer(refuse(http.StatusOK))
-	closed.Close()
 	open := func(status int) string {
 		server := httptest.NewServer(refuse(status))
 		t.Cleanup(server.Close)
@@ -45,7 +43,7 @@ func TestBlame(t *testing.T) {
 		"no right":          {at: open(403), login: true, want: []string{"answers 403", "the login of ann in ", "has no right"}},
 		"unknown authority": {at: secure.URL, checked: true, want: []string{"not trusted", "--ca FILE"}},
 		"no TLS":            {at: open(200), checked: true, want: []string{"speaks HTTP without TLS", "--src-tls-verify=false"}},
-		"nobody there":      {at: closed.URL, want: []string{"can't be reached", "refused"}},
+		"nobody there":      {at: "http://127.0.0.1:1", want: []string{"can't be reached", "refused"}},
 		"no such image":     {at: open(404), ownFault: true},
 	} {
 		t.Run(name, func(t *testing.T) {

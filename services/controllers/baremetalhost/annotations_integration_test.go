@@ -26,9 +26,8 @@ type custom struct {
 	test  func(*machine)
 }
 
-// TestIntegrationAnnotations of the API, and what the spec says beside the image.
-func TestIntegrationAnnotations(t *testing.T) {
-	w := start(t)
+// testAnnotations of the API, and what the spec says beside the image.
+func testAnnotations(t *testing.T, w *scene) {
 	for i, one := range append(annotated(), specified()...) {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()

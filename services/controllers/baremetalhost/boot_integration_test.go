@@ -14,6 +14,7 @@ import (
 
 // TestIntegrationStartedOnce by an appliance that ended after the machine was started and before the status said so.
 func TestIntegrationStartedOnce(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for way, started := range map[string]string{"virtual-media": "Cd " + image, "pxe": "Pxe"} {
 		inner := w.with(t)

@@ -24,9 +24,8 @@ type fault struct {
 	test func(*machine)
 }
 
-// TestIntegrationFaults: each names its cause in the status, and the host goes on by itself when it is gone.
-func TestIntegrationFaults(t *testing.T) {
-	w := start(t)
+// testFaults: each names its cause in the status, and the host goes on by itself when it is gone.
+func testFaults(t *testing.T, w *scene) {
 	profiles := scripted.Profiles()
 	for i, f := range faults() {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
@@ -218,9 +217,8 @@ func unlicensed(m *machine) {
 	}
 }
 
-// TestIntegrationDeletionEnds although nothing can be done with the BMC.
-func TestIntegrationDeletionEnds(t *testing.T) {
-	w := start(t)
+// testDeletionEnds although nothing can be done with the BMC.
+func testDeletionEnds(t *testing.T, w *scene) {
 	for name, spoil := range map[string]func(*machine){
 		"unreachable":       func(m *machine) { m.Fault(func(f *scripted.Faults) { f.Down = true }) },
 		"without-secret":    func(m *machine) { m.Must(m.Delete(m.Context(), m.secret)) },
@@ -242,6 +240,7 @@ func TestIntegrationDeletionEnds(t *testing.T) {
 
 // TestIntegrationRefusedOnce also by an appliance that was started again.
 func TestIntegrationRefusedOnce(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	inner := w.with(t)
 	m := inner.declare("refused-once", scripted.Profiles()[2], scripted.Options{Seed: 320}, nil)

@@ -16,9 +16,8 @@ import (
 	"github.com/slipway-io/slipway/services/bmc/scripted"
 )
 
-// TestIntegrationFirmwareSettings of all profiles: read, refused, set with the restart that they need.
-func TestIntegrationFirmwareSettings(t *testing.T) {
-	w := start(t)
+// testFirmwareSettings of all profiles: read, refused, set with the restart that they need.
+func testFirmwareSettings(t *testing.T, w *scene) {
 	for i, profile := range scripted.Profiles() {
 		name := strings.ReplaceAll(strings.ToLower(profile.Name), " ", "-")
 		t.Run(name, func(t *testing.T) {

@@ -26,6 +26,7 @@ func step(what string) point { return point{name: what, step: what} }
 // TestIntegrationKilled sends SIGKILL to the controllers in every state of the table, as they enter it, and in every step with the
 // machine. Whatever was done or said then, each life ends as one without deaths does, and the machine is started once.
 func TestIntegrationKilled(t *testing.T) {
+	t.Parallel()
 	w := world.Start(t, namespace, system)
 	seen := map[string]bool{}
 	for name, unheard := range map[string]bool{"before": false, "after": true} {

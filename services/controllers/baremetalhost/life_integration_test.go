@@ -15,9 +15,25 @@ import (
 	"github.com/slipway-io/slipway/services/bmc/scripted"
 )
 
-// TestIntegrationLife of hosts of all profiles: from registering to being gone, by way of an installed system and back.
-func TestIntegrationLife(t *testing.T) {
+// TestIntegrationHosts whose controllers nobody ends: many things at a time, each with hosts of its own.
+func TestIntegrationHosts(t *testing.T) {
+	t.Parallel()
 	w := start(t)
+	t.Run("with", func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T, *scene){
+			"Life": testLife, "Annotations": testAnnotations, "Faults": testFaults, "DeletionEnds": testDeletionEnds, "FirmwareSettings": testFirmwareSettings,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, w.with(t))
+			})
+		}
+	})
+	w.secretive(t)
+}
+
+// testLife of hosts of all profiles: from registering to being gone, by way of an installed system and back.
+func testLife(t *testing.T, w *scene) {
 	machines := map[string]*machine{}
 	for i, profile := range scripted.Profiles() {
 		name := strings.ReplaceAll(strings.ToLower(profile.Name), " ", "-")
@@ -32,7 +48,6 @@ func TestIntegrationLife(t *testing.T) {
 			})
 		}
 	})
-	w.secretive(t)
 	for name, m := range machines {
 		if counts := m.Counts(); counts.AtOnce > 2 || counts.Sessions > 1 || counts.WrongLogins > 0 {
 			t.Errorf("%s: %d requests at a time, %d sessions, %d wrong logins", name, counts.AtOnce, counts.Sessions, counts.WrongLogins)

@@ -17,6 +17,7 @@ import (
 // TestIntegrationOutage: BMCs are gone for a while and come back. SLIPWAY_OUTAGE is how long, such as 10m: then the power is polled
 // as the appliance does.
 func TestIntegrationOutage(t *testing.T) {
+	t.Parallel()
 	outage, poll := 3*time.Second, time.Second
 	if text := os.Getenv("SLIPWAY_OUTAGE"); text != "" {
 		var err error

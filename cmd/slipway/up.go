@@ -19,8 +19,8 @@ import (
 	"github.com/slipway-io/slipway/services/run"
 )
 
-// collectAt is how much the heap grows before it is collected, in percent; GOGC says otherwise. With 2,000 hosts it is a third less memory
-// than with Go's 100, for no processor time that could be told (test/bench/bmc).
+// collectAt is how much the heap grows before it is collected, in percent; GOGC says otherwise. Memory of thousands of hosts
+// grows once and stays, and a small machine has the control planes beside it.
 const collectAt = 50
 
 type upFlags struct {

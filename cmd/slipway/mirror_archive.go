@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,7 +166,7 @@ func (m *mirror) fromArchive(ctx context.Context, dir, host, namespace string) (
 		}
 		return errors.Join(reader.Unstash(func(digest string) bool { return blobs[digest] }), m.carryBack(dir, w.Path(archive.StateName), state))
 	}
-	return m.move(ctx, w, reader.Plan, w.PlanPath("archive", target), after, sync.Config{Plan: reader.Plan, Source: reader,
+	return m.move(ctx, w, reader.Plan, w.PlanPath(cmp.Or(reader.Plan.ImageSet, "archive"), target), after, sync.Config{Plan: reader.Plan, Source: reader,
 		Target: m.target, Host: host, Namespace: namespace, Verify: m.verify(reader), Fatal: archive.Broken, Workers: m.parallelImages * m.parallelLayers, Log: m.log, Progress: &sync.Progress{}})
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -69,7 +70,12 @@ func (m *mirror) build(ctx context.Context, w *workspace.Workspace, set *imagese
 	}
 	options.Blobs = w.Path("blobs")
 	options.Charts = helm.Reader{Dir: w.Path("helm"), HTTP: options.Release.HTTP}
-	return plan.Build(ctx, set, m.source, options)
+	p, err := plan.Build(ctx, set, m.source, options)
+	if err != nil {
+		return nil, err
+	}
+	p.ImageSet = filepath.Base(m.config)
+	return p, nil
 }
 
 // resources writes what clusters need to find what is at the target.

@@ -194,6 +194,29 @@ func (g *gap) deletes(t *testing.T, target, usb string) {
 	}
 }
 
+// Two image sets came by archives to one workspace: what either wants stays.
+func TestDeleteKeepsWhatEveryArchiveWants(t *testing.T) {
+	g := newGap(t, "127.0.0.1")
+	target, work := "docker://"+g.target.host+"/site", filepath.Join(g.dir, "work")
+	for _, name := range []string{"one", "two"} {
+		g.source.push(t, "team/"+name+":v1", 1000)
+		g.images(t, "ImageSetConfiguration", "mirror", "team/"+name+":v1")
+		config, usb := filepath.Join(g.dir, name+".yaml"), "file://"+filepath.Join(g.dir, "usb-"+name)
+		if err := os.Rename(filepath.Join(g.dir, "mirror.yaml"), config); err != nil {
+			t.Fatal(err)
+		}
+		g.must(t, "-c", config, usb)
+		g.must(t, "--from", usb, "--workspace", "file://"+work, target)
+	}
+	g.images(t, "DeleteImageSetConfiguration", "delete", "team/one:v1", "team/two:v1")
+	out := g.must(t, "delete", "--generate", "-c", filepath.Join(g.dir, "delete.yaml"), "--workspace", "file://"+work, target)
+	for _, want := range []string{"stays: " + g.source.host + "/team/one:v1", "stays: " + g.source.host + "/team/two:v1", "list of 0 images"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+}
+
 func TestMirrorStraight(t *testing.T) {
 	g := newGap(t, "127.0.0.1")
 	g.source.push(t, "team/one:v1", 100_000)

@@ -28,6 +28,7 @@ const (
 
 const (
 	version = 1
+	maxName = 255 // of an image set's file, as file systems have it
 	maxPlan = 1 << 30
 )
 
@@ -36,7 +37,9 @@ var ErrInvalid = errors.New("invalid plan")
 
 // Plan is all that a run needs to know: it says what there is to move, and no registry is asked for it again.
 type Plan struct {
-	Version   int                 `json:"version"`
+	Version int `json:"version"`
+	// ImageSet is the file name of the image set, by which the plan is known in workspaces at either side of a gap.
+	ImageSet  string              `json:"imageSet,omitempty"`
 	Images    []Image             `json:"images"`
 	Manifests map[string]Manifest `json:"manifests"`
 	Blobs     map[string]Blob     `json:"blobs"`
@@ -221,6 +224,9 @@ func (p *Plan) Totals() (Totals, error) {
 func (p *Plan) Check() error {
 	if p.Version != version {
 		return fmt.Errorf("%w: version %d, want %d; make it again with this version", ErrInvalid, p.Version, version)
+	}
+	if len(p.ImageSet) > maxName {
+		return fmt.Errorf("%w: the image set's name has %d characters, at most %d", ErrInvalid, len(p.ImageSet), maxName)
 	}
 	for digest, m := range p.Manifests {
 		if len(m.Data) > remote.MaxManifest || !remote.Matches(digest, m.Data) {

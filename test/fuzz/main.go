@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -144,8 +145,12 @@ func build(ctx context.Context, into string, targets []target) (built, error) {
 	return b, group.Wait()
 }
 
-// longer is how often a target gets twice the time to come to the end of its corpus, which go test runs first and counts as fuzzing.
-const longer = 4
+const (
+	// longer is how often a target gets twice the time to come to the end of its corpus, which go test runs first and counts as fuzzing.
+	longer = 4
+	// fewest inputs beside its corpus that a target has to have run.
+	fewest = 100
+)
 
 func (b built) fuzz(ctx context.Context, t target, duration time.Duration) error {
 	last := ""
@@ -154,23 +159,37 @@ func (b built) fuzz(ctx context.Context, t target, duration time.Duration) error
 		if last, err = b.once(ctx, t, duration); err != nil {
 			return err
 		}
-		if strings.Contains(last, "execs:") {
+		if fuzzed(last) {
 			fmt.Printf("%-20s %-40s %s\n", t.name, t.dir, last)
 			return nil
 		}
 		duration *= 2
 	}
-	return fmt.Errorf("%s in %s: ran its corpus and did not come to fuzzing: %s", t.name, t.dir, last)
+	return fmt.Errorf("%s in %s: ran its corpus and fewer than %d inputs more: %s", t.name, t.dir, fewest, last)
+}
+
+var counts = regexp.MustCompile(`execs: (\d+) .*\(total: (\d+)\)`)
+
+// fuzzed tells by a target's progress whether it has run more than its corpus.
+func fuzzed(progress string) bool {
+	match := counts.FindStringSubmatch(progress)
+	if match == nil {
+		return false
+	}
+	runs, err := strconv.Atoi(match[1])
+	corpus, err2 := strconv.Atoi(match[2])
+	return err == nil && err2 == nil && runs-corpus >= fewest
 }
 
 // once gives the last that the target said of its progress. The target is interrupted, as a person would do it, because Go 1.26 may
-// tell the end of its own -fuzztime as a failure: golang/go#75804. Before its first word an interrupt would kill it.
+// tell the end of its own -fuzztime as a failure: golang/go#75804. Before its first word an interrupt would kill it. An input that
+// covers something new is made shorter in few runs: by default that takes up to a minute, in which nothing else is tried.
 func (b built) once(ctx context.Context, t target, duration time.Duration) (last string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, b.programs[t.dir], "-test.run", "^$", "-test.fuzz", "^"+t.name+"$",
-		"-test.parallel", "1", "-test.fuzzcachedir", filepath.Join(b.corpus, t.dir), "-test.timeout", "10m")
+		"-test.parallel", "1", "-test.fuzzminimizetime", "10x", "-test.fuzzcachedir", filepath.Join(b.corpus, t.dir), "-test.timeout", "10m")
 	cmd.Dir = t.dir
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -75,6 +75,5 @@ func (m *mirror) ended(w *workspace.Workspace, result *sync.Result, reason error
 	if err := result.Write(w.Path("result.json")); err != nil {
 		return err
 	}
-	code := result.ExitCode
-	return &failed{code, fmt.Sprintf("%s: nothing of the archive was used, and the target is as it was", strings.TrimSpace(reason.Error()))}
+	return &failed{result.ExitCode, fmt.Sprintf("%s: nothing of the archive was used, and the target is as it was", strings.TrimSpace(reason.Error()))}
 }

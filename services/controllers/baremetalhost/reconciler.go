@@ -151,7 +151,6 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	delete(r.memory, key)
 }
 
-// states of all hosts, for the metrics.
 // ages of the last good answers of all BMCs that are looked at.
 func (r *Reconciler) ages() []time.Duration {
 	r.mu.Lock()
@@ -165,6 +164,7 @@ func (r *Reconciler) ages() []time.Duration {
 	return ages
 }
 
+// states of all hosts, for the metrics.
 func (r *Reconciler) states() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
